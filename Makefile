@@ -1,0 +1,27 @@
+# Two commands do all the set-up: `make search` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+
+.PHONY: search test lint bench clean
+
+search: $(READY)  ## the main job, on the embedded digits
+	$(BIN)/tune search --space resnet18.yaml
+
+test: $(READY)  ## the fast tests, then those that start Ray
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m ray
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,272 @@
+"""The sweep's one record: an Optuna study, read and written in whole facts.
+
+    ledger = Ledger.open(run)                  # read-only for reports; the sweep's driver opens it to write
+    for trial in ledger.trials():
+        print(trial.number, trial.state, trial.value, trial.params)
+
+Each epoch is one attribute of its trial (`epoch:00003`), written in one line after the checkpoint it names is
+on disk, so a crash leaves an epoch recorded whole or not at all. The value reported to the study at a step is the best
+value so far: the sampler, the pruner, the leaderboard and the exported model all follow that one score.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from reports.journal import JournalFile
+from trainables.errors import UserError
+
+STUDY = "tuneyard"
+JOURNAL = "journal.log"
+
+_EPOCH = "epoch:"
+_STATES = {
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the ledger says of one trial. `epochs` are in order; `value` and `best_epoch` are of the best one."""
+
+    number: int
+    state: str
+    params: dict[str, Any]
+    settings: dict[str, Any]
+    epochs: tuple[dict[str, Any], ...]
+    value: float | None
+    best_epoch: int | None
+    error: str | None
+    attempts: tuple[str, ...]
+    started: str | None
+    ended: str | None
+    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict, repr=False)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in this trial's recorded epochs, in seconds."""
+        return sum(epoch["seconds"] for epoch in self.epochs)
+
+    def checkpoint(self, epoch: int | None) -> str | None:
+        """The checkpoint of an epoch, as a path relative to the run's folder."""
+        return next((e["checkpoint"] for e in self.epochs if e["epoch"] == epoch), None)
+
+
+class Ledger:
+    """An Optuna study that holds one sweep.
+
+    Args:
+        study: the study itself; `optuna.importance` and `optuna.visualization` work on it as it is.
+        metric: which number of an epoch is the score, such as `val_accuracy`.
+        mode: `max` or `min`.
+    """
+
+    def __init__(self, study: optuna.Study, *, metric: str, mode: str) -> None:
+        self.study, self.metric, self.mode = study, metric, mode
+        self._ended: dict[int, TrialRecord] = {}  # what has ended does not change
+
+    @classmethod
+    def create(cls, run: Path, *, metric: str, mode: str) -> "Ledger":
+        """A new, empty ledger in a run's folder."""
+        direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+        study = optuna.create_study(storage=_storage(run, writable=True), study_name=STUDY, direction=direction)
+        return cls(study, metric=metric, mode=mode)
+
+    @classmethod
+    def open(cls, run: Path, *, metric: str, mode: str, writable: bool = False) -> "Ledger":
+        """The ledger of a run's folder.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        journal = run / JOURNAL
+        if not journal.is_file():
+            raise UserError("this sweep has no ledger", where=str(journal), hint="is the folder complete?")
+        try:
+            study = optuna.load_study(storage=_storage(run, writable=writable), study_name=STUDY)
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"the ledger cannot be read ({error})", where=str(journal), hint="restore it from a copy"
+            ) from error
+        return cls(study, metric=metric, mode=mode)
+
+    # reading
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials by number; those that were only begun to be suggested are left out."""
+        frozen = self.study.get_trials(deepcopy=False)
+        return [self._record(trial) for trial in frozen if "settings" in trial.user_attrs]
+
+    def trial(self, number: int) -> TrialRecord:
+        return self._record(self._frozen(number))
+
+    def best(self) -> TrialRecord | None:
+        """The trial with the best value, the earliest of equals; only complete ones can be best."""
+        return best_of(self.trials(), mode=self.mode)
+
+    def unfinished(self) -> list[int]:
+        """Numbers of trials that were begun and have no end: to be gone on with."""
+        states = (TrialState.RUNNING,)
+        return [trial.number for trial in self.study.get_trials(deepcopy=False, states=states)]
+
+    def count(self) -> int:
+        """Trials that exist, finished or not; those only enqueued do not count."""
+        return sum(t.state != TrialState.WAITING for t in self.study.get_trials(deepcopy=False))
+
+    def outcome(self) -> str | None:
+        """How the sweep ended (`trials`, `hours`, `errors`, …); None while it has not."""
+        return self.study.user_attrs.get("outcome")
+
+    def elapsed_s(self) -> float:
+        """Wall time the sweep has used, over all its runs, up to the last recorded epoch; in seconds."""
+        frozen = self.study.get_trials(deepcopy=False)
+        return max((epoch["elapsed"] for trial in frozen for epoch in _epochs(trial)), default=0.0)
+
+    # writing: the driver alone does it
+
+    def handle(self, number: int) -> Trial:
+        """The study's own handle on a running trial, to suggest and report through."""
+        return Trial(self.study, self._frozen(number)._trial_id)
+
+    def record_settings(self, number: int, settings: Mapping[str, Any]) -> None:
+        """The settings a trial runs with; from here on the trial is more than begun."""
+        self.handle(number).set_user_attr("settings", dict(settings))
+
+    def record_epoch(self, number: int, epoch: Mapping[str, Any]) -> bool:
+        """Records one finished epoch, whose checkpoint must be on disk. An epoch seen twice keeps its first value.
+
+        Returns:
+            Whether the epoch was new.
+        """
+        known = self._frozen(number)
+        key = f"{_EPOCH}{epoch['epoch']:05d}"
+        if key in known.user_attrs:
+            self._report(number)
+            return False
+        self.handle(number).set_user_attr(key, dict(epoch))
+        self._report(number)
+        return True
+
+    def record_attempt(self, number: int, reason: str) -> int:
+        """Notes that a trial's worker was lost. Returns how many were lost so far."""
+        attempts = [*self.trial(number).attempts, reason]
+        self.handle(number).set_user_attr("attempts", attempts)
+        return len(attempts)
+
+    def finish(self, number: int, state: str, *, error: str | None = None) -> None:
+        """Ends a trial as `complete`, `pruned` or `failed`. Ending a finished trial again changes nothing."""
+        frozen = self._frozen(number)
+        if frozen.state.is_finished():
+            return
+        if error is not None:
+            self.handle(number).set_user_attr("error", error)
+        record = self._record(frozen)
+        if state == "complete":
+            assert record.value is not None, f"trial {number} is complete without a value"
+            self.study.tell(number, record.value)
+        elif state == "pruned":
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def record_outcome(self, outcome: str | None) -> None:
+        """Notes how the sweep ended, or, with None, that it goes on."""
+        if outcome != self.outcome():
+            self.study.set_user_attr("outcome", outcome)
+
+    def forgiven(self) -> int:
+        """How many ended trials no longer count as the same error in a row: those before the last resume from that."""
+        return self.study.user_attrs.get("forgiven", 0)
+
+    def forgive_errors(self) -> None:
+        """Lets a sweep that stopped over one repeated error go on."""
+        ended = sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+        self.study.set_user_attr("forgiven", ended)
+
+    def _report(self, number: int) -> None:
+        """Tells the study each epoch's best value so far; a crash may have kept the last one from it."""
+        frozen = self._frozen(number)
+        handle = None
+        best: float | None = None
+        for epoch in _epochs(frozen):
+            best = _better(best, epoch[self.metric], mode=self.mode)
+            if best is not None and epoch["epoch"] not in frozen.intermediate_values:
+                handle = handle or self.handle(number)
+                handle.report(best, step=epoch["epoch"])
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        if trial.number in self._ended:
+            return self._ended[trial.number]
+        record = self._read(trial)
+        if trial.state.is_finished():
+            self._ended[trial.number] = record
+        return record
+
+    def _read(self, trial: FrozenTrial) -> TrialRecord:
+        epochs = _epochs(trial)
+        best: float | None = None
+        best_epoch = None
+        for epoch in epochs:
+            better = _better(best, epoch[self.metric], mode=self.mode)
+            if better != best:
+                best, best_epoch = better, epoch["epoch"]
+        attrs = trial.user_attrs
+        return TrialRecord(
+            number=trial.number,
+            state=_STATES[trial.state],
+            params=dict(trial.params),
+            settings=attrs.get("settings", {}),
+            epochs=epochs,
+            value=best,
+            best_epoch=best_epoch,
+            # A crash between noting the error and ending the trial lets it go on; what it then meets counts.
+            error=attrs.get("error") if trial.state in (TrialState.FAIL, TrialState.PRUNED) else None,
+            attempts=tuple(attrs.get("attempts", ())),
+            started=trial.datetime_start.isoformat() if trial.datetime_start else None,
+            ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
+            distributions=trial.distributions,
+        )
+
+
+def best_of(trials: Iterable[TrialRecord], *, mode: str) -> TrialRecord | None:
+    """The complete trial with the best value, the earliest of equals."""
+    best: TrialRecord | None = None
+    for trial in trials:
+        if trial.state != "complete" or trial.value is None:
+            continue
+        if best is None or _better(best.value, trial.value, mode=mode) != best.value:
+            best = trial
+    return best
+
+
+def _epochs(trial: FrozenTrial) -> tuple[dict[str, Any], ...]:
+    keys = sorted(key for key in trial.user_attrs if key.startswith(_EPOCH))
+    return tuple(trial.user_attrs[key] for key in keys)
+
+
+def _better(best: float | None, value: float | None, *, mode: str) -> float | None:
+    """The better of two values; one that is not a number never is."""
+    if value is None or not math.isfinite(value):
+        return best
+    if best is None:
+        return value
+    return max(best, value) if mode == "max" else min(best, value)
+
+
+def _storage(run: Path, *, writable: bool) -> JournalStorage:
+    return JournalStorage(JournalFile(run / JOURNAL, writable=writable))

@@ -1,0 +1,167 @@
+"""An exported model at work on pictures, with the very views of the sweep's validation.
+
+    predictor = Predictor.load(Path("runs/resnet18/best"))
+    for prediction in predictor.predict(["holiday/", "bees/*.jpg"]):
+        print(prediction.path, prediction.label or prediction.error)
+
+Needs the exported folder and nothing else of the sweep. A folder from a stranger is safe to load: it is JSON and
+safetensors, both checked, and nothing in it is executed. Computes in fp32.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from reports.modelfile import WEIGHTS, Description, file_digest, model_settings, read_description
+from reports.picture_files import Found, find_pictures
+from trainables.data.decode import BadPictureError, decode
+from trainables.data.parallel import ordered_map
+from trainables.data.transforms import normalize, validation_view
+from trainables.errors import UserError
+from trainables.hardware import pick_device
+from trainables.models.build import build_model
+from trainables.models.weights import Weights
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one picture. `top` has the likeliest classes with their probabilities, best first.
+
+    With an `error` there is no label, no probability and an empty `top`.
+    """
+
+    path: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "label": self.label,
+            "probability": self.probability,
+            "top": [list(pair) for pair in self.top],
+            "error": self.error,
+        }
+
+
+class Predictor:
+    """A network with its description, ready to predict.
+
+    Args:
+        network: uint8 pictures, normalised, to logits; it is put in evaluation mode on `device`.
+        device: where to compute; the GPU when there is one.
+    """
+
+    def __init__(self, description: Description, network: nn.Module, *, device: torch.device | None = None) -> None:
+        self.description = description
+        self._device = device or pick_device()
+        self._network = network.to(self._device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: torch.device | None = None) -> "Predictor":
+        """Loads an exported model's folder.
+
+        Raises:
+            UserError: a file is missing, damaged, or not what the others say.
+        """
+        description = read_description(Path(folder))
+        tensors = _read_tensors(Path(folder) / WEIGHTS, sha256=description.sha256)
+        network = build_model(
+            model_settings(description),
+            classes=len(description.classes),
+            channels=description.channels,
+            weights=Weights("none", None, None, ""),
+        ).network
+        _check_fit(tensors, network.state_dict(), where=Path(folder) / WEIGHTS)
+        network.load_state_dict(tensors)
+        return cls(description, network, device=device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.description.classes
+
+    def predict(self, paths: Iterable[Path | str], *, batch_size: int = 32, top: int = 5) -> Iterator[Prediction]:
+        """Predicts the pictures that `find_pictures` finds, in that order; one that cannot be read gives an error."""
+        views = ordered_map(self._view, find_pictures(paths))
+        while batch := list(itertools.islice(views, batch_size)):
+            readable = [view for _, view in batch if isinstance(view, Tensor)]
+            tops = iter(self._top(torch.stack(readable), top)) if readable else iter(())
+            for path, view in batch:
+                if isinstance(view, Tensor):
+                    best = next(tops)
+                    yield Prediction(path=path, label=best[0][0], probability=best[0][1], top=best)
+                else:
+                    yield Prediction(path=path, error=view)
+
+    @torch.inference_mode()
+    def logits(self, pictures: Tensor) -> Tensor:
+        """uint8 [N, C, S, S], 0–255, to float32 [N, classes] on the CPU."""
+        pictures = pictures.to(self._device, memory_format=torch.channels_last)
+        inputs = normalize(pictures, mean=self.description.mean, std=self.description.std)
+        return self._network(inputs).float().cpu()
+
+    def _top(self, pictures: Tensor, count: int) -> list[tuple[tuple[str, float], ...]]:
+        probabilities, labels = self.logits(pictures).softmax(dim=1).topk(min(max(count, 1), len(self.classes)))
+        return [
+            tuple((self.classes[label], value) for label, value in zip(row_labels, row_values, strict=True))
+            for row_labels, row_values in zip(labels.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    def _view(self, found: Found) -> tuple[str, Tensor | str]:
+        """A picture as validation sees it, uint8 [C, S, S]; or the reason why it cannot be read."""
+        if found.error is not None:
+            return str(found.path), found.error
+        description = self.description
+        try:
+            pixels = decode(found.path, channels=description.channels, short_side=description.short_side)
+        except BadPictureError as error:
+            return str(found.path), str(error)
+        # Laid out as the sweep's stored pictures are, so that resizing rounds the same.
+        picture = torch.from_numpy(pixels.transpose(1, 2, 0).copy()).permute(2, 0, 1)
+        view = validation_view(picture, size=description.image_size, center_crop=description.center_crop)
+        return str(found.path), view.contiguous()
+
+
+# the weights
+
+
+def _read_tensors(path: Path, *, sha256: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError("the model's weights are missing", where=str(path), hint="export the model again")
+    if file_digest(path) != sha256:
+        raise UserError(
+            "not the weights that the description names", where=str(path), expected=f"SHA-256 {sha256[:12]}…"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot be read ({error})", where=str(path), expected="a safetensors file") from error
+
+
+def _check_fit(tensors: dict[str, Tensor], own: dict[str, Tensor], *, where: Path) -> None:
+    """The file's tensors must be the network's, all of them, in shape and kind, and finite."""
+    if odd := sorted(tensors.keys() ^ own.keys()):
+        what = "lacks" if odd[0] in own else "has, and the model has not,"
+        raise UserError(f"not this model's weights: the file {what} {odd[0]}", where=str(where))
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise UserError(
+                f"not this model's weights: {name}",
+                where=str(where),
+                got=list(tensor.shape),
+                expected=f"shape {list(own[name].shape)}",
+                hint="do the classes match the head?",
+            )
+        if tensor.dtype != own[name].dtype:
+            raise UserError(f"{name} is {tensor.dtype}", where=str(where), expected=str(own[name].dtype))
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError(f"{name} holds NaN or infinity", where=str(where))

@@ -1,0 +1,211 @@
+"""A sweep's folder on disk, and the sweep as one document.
+
+sweep = Sweep.open(find_run("resnet18", runs=Path("runs")))
+describe(sweep)["best"]
+
+runs/<name>/
+  sweep.yaml  sweep.json  journal.log        the file as given; resolved, with versions and fingerprints; the ledger
+  trials/<number>/epoch-00003.safetensors    checkpoints
+  logs/  report/  best/                      what Ray and the commands wrote
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from reports.ledger import Ledger, TrialRecord, best_of
+from trainables.errors import UserError
+
+SCHEMA = 1
+RECORD = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One run's folder and its record (`sweep.json`)."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Sweep":
+        """Opens a run's folder to read.
+
+        Raises:
+            UserError: the folder holds no sweep, or one of a later version.
+        """
+        path = folder / RECORD
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError("no sweep in this folder", where=str(folder), expected=f"a {RECORD}") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot be read ({error})", where=str(path)) from error
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            raise UserError(
+                "written by another version of tuneyard",
+                where=str(path),
+                got=record.get("schema") if isinstance(record, dict) else type(record).__name__,
+                expected=f"schema {SCHEMA}",
+            )
+        return cls(folder=folder, record=record)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name: a run may be renamed, and then goes by its new name."""
+        return self.folder.resolve().name
+
+    @property
+    def metric(self) -> str:
+        return self.record["spec"]["search"]["metric"]
+
+    @property
+    def mode(self) -> str:
+        return metric_mode(self.metric)
+
+    def ledger(self, *, writable: bool = False) -> Ledger:
+        return Ledger.open(self.folder, metric=self.metric, mode=self.mode, writable=writable)
+
+    def starting_weights(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial's `weights` came to when the sweep started: `{kind, path, digest, note}`."""
+        return self.record["weights"][settings["weights"]][settings["model"]]
+
+    def trial_folder(self, number: int) -> Path:
+        return self.folder / "trials" / str(number)
+
+
+def metric_mode(metric: str) -> str:
+    """Whether more (`max`) or less (`min`) of a metric is better."""
+    return "min" if metric.endswith("_loss") else "max"
+
+
+def find_run(run: str, *, runs: Path) -> Path:
+    """A run's folder, given as a path or as a name under `runs`.
+
+    Raises:
+        UserError: there is no such run; the message names those that are there.
+    """
+    for folder in (Path(run), runs / run):
+        if (folder / RECORD).is_file():
+            return folder
+    there = ", ".join(sweep.name for sweep in list_runs(runs)[:8])
+    raise UserError(
+        "no such sweep",
+        where=run,
+        hint=f"under {runs} there is: {there}" if there else f"there is none under {runs}",
+    )
+
+
+def list_runs(runs: Path) -> list[Sweep]:
+    """The sweeps directly under a folder, by name; what is no sweep is passed over."""
+    sweeps = []
+    for folder in run_folders(runs):
+        try:
+            sweeps.append(Sweep.open(folder))
+        except UserError:  # a damaged one must not hide the others; `tune list` and `tune show` say what is wrong
+            continue
+    return sweeps
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """The folders directly under `runs` that hold a sweep's record, whole or damaged, by name."""
+    if not runs.is_dir():
+        return []
+    return [f for f in sorted(runs.iterdir()) if (f / RECORD).is_file() and not f.name.startswith(".")]
+
+
+# who is at work on a run
+
+LOCK = ".driver.lock"
+
+
+def driver_of(folder: Path) -> dict[str, Any] | None:
+    """Who drives the run at this moment, as `{pid, host, since}`; None when nobody does.
+
+    The lock is the operating system's own on an open file, so it ends with its holder, however that ends.
+    """
+    path = folder / LOCK
+    if not path.exists():
+        return None
+    lock = FileLock(path)
+    try:
+        with lock.acquire(blocking=False):
+            return None
+    except Timeout:
+        pass
+    except OSError:  # a folder that cannot be written has no driver of ours
+        return None
+    try:
+        return json.loads((folder / "driver.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+# the sweep as one document: `tune show --json`
+
+
+def describe(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as plain data. The keys and their meaning are stable within one `schema`."""
+    ledger = sweep.ledger()
+    trials = ledger.trials()
+    return {**standing(sweep, ledger, trials), "trials": [_trial(trial) for trial in trials]}
+
+
+def standing(sweep: Sweep, ledger: Ledger, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    """How the sweep stands: `describe` without its trials, for a ledger that has been read already."""
+    spec = sweep.record["spec"]
+    counts = Counter(trial.state for trial in trials)
+    best = best_of(trials, mode=sweep.mode)
+    return {
+        "schema": SCHEMA,
+        "name": sweep.name,
+        "state": _state(sweep, ledger),
+        "metric": sweep.metric,
+        "mode": sweep.mode,
+        "budget": {
+            "trials": spec["search"]["trials"],
+            "epochs": epochs_planned(spec),
+            "hours": spec["search"]["hours"],
+        },
+        "counts": {state: counts[state] for state in ("complete", "pruned", "failed", "running")},
+        "best": best and {"number": best.number, "value": best.value, "epoch": best.best_epoch, "params": best.params},
+    }
+
+
+def epochs_planned(spec: dict[str, Any]) -> int | None:
+    """Epochs of a trial that runs to its end; None where the number is itself explored."""
+    if "epochs" in spec["space"]:
+        return None
+    return {**spec["defaults"], **spec["trial"]}["epochs"]
+
+
+def _trial(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "params": trial.params,
+        "value": trial.value,
+        "best_epoch": trial.best_epoch,
+        "error": trial.error,
+        "epochs": [
+            {key: _finite(value) for key, value in epoch.items() if key not in ("checkpoint", "elapsed")}
+            for epoch in trial.epochs
+        ],
+    }
+
+
+def _finite(value: Any) -> Any:
+    """A number that JSON has no word for (NaN, Inf) becomes null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _state(sweep: Sweep, ledger: Ledger) -> str:
+    if driver_of(sweep.folder) is not None:
+        return "running"
+    return "finished" if ledger.outcome() else "interrupted"

@@ -1,0 +1,236 @@
+"""A sweep's results as tables: first the data, then its drawing as Markdown, CSV or plain text.
+
+    board = leaderboard(trials, metric="val_accuracy", mode="max", settings=["lr", "freeze"])
+    print(plain(board))
+    by_freeze = comparison(trials_frame(run), "freeze", mode="max")
+    markdown(by_freeze)
+
+Cells are plain values; text in them may come from anywhere (class names, paths, errors) and is made harmless by the
+drawing: in Markdown all that could be markup or HTML is escaped, in CSV a text that a spreadsheet would take for a
+formula (it begins with `=`, `+`, `-` or `@`) gets a leading `'`, and on a terminal no control character gets through.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import CategoricalDistribution
+
+from reports.ledger import TrialRecord
+from reports.ranking import ranked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cell = str | int | float | bool | None
+
+_LONGEST_TEXT = 200  # in Markdown and on a terminal; CSV and JSON hold texts whole
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under named columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+# data
+
+
+def leaderboard(
+    trials: Iterable[TrialRecord], *, metric: str, mode: str, settings: Sequence[str], errors: bool = True
+) -> Table:
+    """The trials, best first, with their value (under the metric's name) and the given settings.
+
+    `errors` adds the reason of failed trials as the last column. `epochs_run` counts recorded epochs; `seconds` is
+    their time.
+    """
+    fixed = ("rank", "trial", "state", metric, "best_epoch", "epochs_run", "seconds")
+    rows = [
+        (
+            rank,
+            trial.number,
+            trial.state,
+            trial.value,
+            trial.best_epoch,
+            len(trial.epochs),
+            round(trial.seconds, 3),
+            *(trial.settings.get(name) for name in settings),
+            *([trial.error] if errors else []),
+        )
+        for rank, trial in enumerate(ranked(trials, mode=mode), start=1)
+    ]
+    return Table("Leaderboard", (*fixed, *settings, *(["error"] if errors else [])), tuple(rows))
+
+
+def comparison(frame: pd.DataFrame, setting: str, *, mode: str) -> Table:
+    """What each value of one setting led to, the best first.
+
+    Args:
+        frame: of `reports.frames.trials_frame`.
+        setting: the column to go by; a setting of few values.
+        mode: `max` or `min`.
+
+    Returns:
+        Columns: the setting, `trials`, `complete`, `pruned`, `failed` (counts), `best` and `median` (of complete
+        trials' values: a pruned one never showed what it would have reached), `epoch_seconds` (mean over all epochs).
+    """
+    rows: list[tuple[float, tuple[Cell, ...]]] = []
+    # By repr, so that True and 1, or "2" and 2, stay apart.
+    for _, group in frame.groupby(frame[setting].map(repr), sort=False):
+        counts = group["state"].value_counts()
+        values = group.loc[group["state"] == "complete", "value"].dropna()
+        epochs = int(group["epochs_run"].sum())
+        best = None if values.empty else float(values.max() if mode == "max" else values.min())
+        order = math.inf if best is None else -best if mode == "max" else best
+        row: tuple[Cell, ...] = (
+            _plain_value(group[setting].iloc[0]),
+            len(group),
+            *(int(counts.get(state, 0)) for state in ("complete", "pruned", "failed")),
+            best,
+            None if values.empty else float(values.median()),
+            float(group["seconds"].sum()) / epochs if epochs else None,
+        )
+        rows.append((order, row))
+    rows.sort(key=lambda pair: pair[0])
+    columns = (setting, "trials", "complete", "pruned", "failed", "best", "median", "epoch_seconds")
+    return Table(f"By {setting}", columns, tuple(row for _, row in rows))
+
+
+def categorical_settings(trials: Iterable[TrialRecord]) -> list[str]:
+    """The explored settings that are choices, what is frozen first, the rest in the order of the search space."""
+    names: dict[str, None] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            if isinstance(distribution, CategoricalDistribution) and len(distribution.choices) > 1:
+                names[name] = None
+    return sorted(names, key=lambda name: name != "freeze")
+
+
+def varying_settings(trials: Sequence[TrialRecord], *, explored: Iterable[str]) -> list[str]:
+    """The explored settings, then all others that are not the same in every trial."""
+    names = dict.fromkeys(explored)
+    for name in dict.fromkeys(name for trial in trials for name in trial.settings):
+        if len({repr(trial.settings.get(name)) for trial in trials}) > 1:
+            names[name] = None
+    return list(names)
+
+
+def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[str]:
+    """How a sweep stands, in a few lines without its name.
+
+    Args:
+        standing: of `reports.sweep.standing`.
+        gap: of `reports.ranking.gap_to_second`.
+    """
+    counts, budget, best = standing["counts"], standing["budget"], standing["best"]
+    total = sum(counts.values())
+    epochs = "" if budget["epochs"] is None else f" of up to {budget['epochs']} epochs"
+    hours = "" if budget["hours"] is None else f", {budget['hours']:g} hours"
+    lines = [
+        f"{standing['state']}; {total} of {budget['trials']} trials begun{epochs}{hours}",
+        ", ".join(f"{number} {state}" for state, number in counts.items()),
+    ]
+    if best is None:
+        lines.append("no trial is complete yet" if total else "no trial has begun yet")
+    else:
+        ahead = "" if gap is None else f", {shown(gap)} ahead of the second" if gap else ", equalled by the second"
+        lines.append(
+            f"best {standing['metric']} {shown(best['value'])} in trial {best['number']}, epoch {best['epoch']}{ahead}"
+        )
+    return lines
+
+
+# drawing
+
+
+def shown(cell: Cell) -> str:
+    """A value for people: four significant digits, nothing for None, text on one line without control characters."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if 1000 <= abs(cell) < 1e15 else f"{cell:.4g}"
+    text = str(cell)
+    if isinstance(cell, str):
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+
+
+def markdown(table: Table) -> str:
+    """A GitHub-flavoured Markdown table, numbers to the right; user text is escaped."""
+    numeric = _numeric(table)
+    lines = [
+        [escaped(column) for column in table.columns],
+        ["---:" if right else "---" for right in numeric],
+        *([escaped(shown(cell)) for cell in row] for row in table.rows),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown, and the HTML made of it, show as it is."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`|*\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def to_csv(table: Table) -> str:
+    """CSV with a header line and full precision; text that could be a formula is led by `'`."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows([csv_cell(cell) for cell in row] for row in table.rows)
+    return out.getvalue()
+
+
+def records(table: Table) -> list[dict[str, Cell]]:
+    """The rows as dictionaries, for JSON."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def plain(table: Table) -> str:
+    """Aligned columns of text, two spaces apart, one line a row, as wide as they are."""
+    numeric = _numeric(table)
+    lines = [list(table.columns), *([shown(cell) for cell in row] for row in table.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    return "".join(
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Which columns hold numbers only."""
+    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
+    return [
+        any(cell is not None for cell in column)
+        and all(cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool)) for cell in column)
+        for column in columns
+    ]
+
+
+def csv_cell(cell: Cell) -> str | int | float | None:
+    """A value as CSV should have it: what a spreadsheet would take for a formula is led by `'`."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, str) and cell.lstrip()[:1] in ("=", "+", "-", "@"):
+        return "'" + cell
+    return cell
+
+
+def _plain_value(value: Any) -> Cell:
+    """Python's own value for a number that pandas handed out."""
+    return value.item() if hasattr(value, "item") else value

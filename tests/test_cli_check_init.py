@@ -1,0 +1,179 @@
+"""`tune check` and `tune init`, and the ready sweep files by name."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trainables.errors import UserError
+from tuning.cli.check import check
+from tuning.cli.init import init
+from tuning.preview import data_rows, sample_rows, search_rows, space_rows, trial_rows
+from tuning.ready import find_space, ready_files, title
+from tuning.spec import load_spec
+
+TEXT = """\
+data:
+  source: folder
+  path: pictures
+trial:
+  epochs: 3
+  weights: net.pth
+  model: resnet18
+space:
+  lr: {low: 1e-5, high: 0.1, log: true}
+  batch_size: {low: 8, high: 64, step: 8}
+  optimizer: [sgd, adam]
+  nesterov: {choices: [true, false], when: {optimizer: sgd}}
+search: {trials: 30}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def run(command, *args: str):
+    return CliRunner().invoke(command, args, catch_exceptions=False)
+
+
+def test_rows_say_what_the_file_says(here):
+    spec = load_spec("my.yaml")
+    assert ("path", f"pictures (not found at {here / 'pictures'})") in data_rows(spec)
+    (here / "pictures").mkdir()
+    assert ("path", "pictures (found)") in data_rows(spec)
+    assert trial_rows(spec) == [
+        ("epochs", "3", "8"),
+        ("weights", f"net.pth (not found at {here / 'net.pth'})", "auto"),
+    ]
+    assert space_rows(spec) == [
+        ("lr", "1e-05 to 0.1, log scale", ""),
+        ("batch_size", "8 to 64 in steps of 8", ""),
+        ("optimizer", "sgd, adam", ""),
+        ("nesterov", "true, false", "optimizer is sgd"),
+    ]
+    assert ("trials", "30") in search_rows(spec)
+    assert ("gpus_per_trial", "auto") in search_rows(spec)
+
+
+def test_sample_trials_are_the_same_every_time_and_show_what_is_inactive(here):
+    spec = load_spec("my.yaml")
+    header, rows = sample_rows(spec, 20)
+    assert header == ("trial", "lr", "batch_size", "optimizer", "nesterov")
+    assert (header, rows) == sample_rows(spec, 20)
+    assert {row[3:] for row in rows} == {("sgd", "true"), ("sgd", "false"), ("adam", "–")}
+
+
+def test_check_shows_a_valid_file(here):
+    result = run(check, "my.yaml", "--sample", "2", "--set", "batch_size=16")
+    assert result.exit_code == 0
+    for words in ("Every trial", "Explored", "log scale", "2 trials as they might be drawn", "optimizer is sgd"):
+        assert words in result.output
+    assert "8 to 64" not in result.output
+    assert result.output.splitlines()[-1] == "my.yaml is valid. Run it: tune search --space my.yaml --set batch_size=16"
+
+
+def test_check_gives_advice(here):
+    assert (
+        "Note: freeze_epochs: does nothing with freeze none" in run(check, "my.yaml", "--set", "freeze_epochs=2").output
+    )
+
+
+def test_check_knows_ready_files_by_name(here):
+    assert "resnet18 is valid" in run(check, "resnet18").output
+
+
+def test_check_raises_the_users_mistakes(here):
+    with pytest.raises(UserError, match=r"^--set lrr=1: no such section"):
+        run(check, "my.yaml", "--set", "lrr=1")
+
+
+def test_names_are_shown_as_they_are_written(here):
+    (here / "my.yaml").write_text(TEXT.replace("net.pth", "'[red]net[/red].pth'"))
+    assert "[red]net[/red].pth" in run(check, "my.yaml").output
+
+
+@pytest.mark.parametrize("command", [check, init])
+def test_help_ends_with_an_example(command):
+    assert run(command, "--help").output.splitlines()[-1].startswith(f"  Example: tune {command.name} ")
+
+
+def test_init_lists_the_ready_files(here):
+    lines = run(init).output.splitlines()
+    assert [line.split()[0] for line in lines[: len(ready_files())]] == list(ready_files())
+    assert all(title(path) in "\n".join(lines) for path in ready_files().values())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18.yaml"])
+def test_init_copies_a_ready_file_out(here, name):
+    result = run(init, name)
+    assert (here / "resnet18.yaml").read_bytes() == ready_files()["resnet18.yaml"].read_bytes()
+    assert "tune search --space resnet18.yaml" in result.output
+
+
+def test_init_never_overwrites_unless_forced(here):
+    with pytest.raises(UserError, match="the file is there already; choose another with -o, or add --force"):
+        run(init, "resnet18", "-o", "my.yaml")
+    assert (here / "my.yaml").read_text() == TEXT
+    run(init, "resnet18", "-o", "my.yaml", "--force")
+    assert (here / "my.yaml").read_bytes() == ready_files()["resnet18.yaml"].read_bytes()
+
+
+def test_init_writes_into_a_folder(here):
+    (here / "sweeps").mkdir()
+    run(init, "resnet18", "-o", "sweeps")
+    assert (here / "sweeps" / "resnet18.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["resnet81"], "no such ready sweep file: got 'resnet81', expected one of .*; did you mean 'resnet18'?"),
+        (["resnet18", "-o", "nowhere/my.yaml"], "nowhere: no such folder"),
+        (["-o", "my.yaml"], "-o my.yaml: which sweep file?: expected a NAME: "),
+    ],
+)
+def test_init_says_what_is_wrong(here, args, message):
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        run(init, *args)
+
+
+def test_a_file_of_ones_own_goes_before_a_ready_one(here):
+    assert find_space("resnet18.yaml") == ready_files()["resnet18.yaml"]
+    (here / "resnet18.yaml").write_text(TEXT)
+    assert find_space("resnet18.yaml") == Path("resnet18.yaml")
+    assert find_space("resnet18") == ready_files()["resnet18.yaml"]
+
+
+def test_a_folder_of_a_ready_files_name_is_not_in_the_way(here):
+    (here / "resnet18").mkdir()
+    assert find_space("resnet18") == ready_files()["resnet18.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "resnet18.yml",
+            "no such sweep file: got 'resnet18.yml', expected a YAML file, or the name of a ready one;"
+            " did you mean 'resnet18.yaml'?",
+        ),
+        (
+            "mine.yaml",
+            "no such sweep file: got 'mine.yaml', expected a YAML file, or the name of a ready one;"
+            " `tune init` lists the ready ones",
+        ),
+        (
+            ".",
+            "a folder, not a sweep file: got '.', expected a YAML file, or the name of a ready one;"
+            " `tune init` lists the ready ones",
+        ),
+    ],
+)
+def test_no_such_sweep_file(here, text, message):
+    with pytest.raises(UserError) as caught:
+        find_space(text)
+    assert str(caught.value) == message

@@ -1,0 +1,1 @@
+"""What one trial does: pictures, models, and the fine-tuning loop. No sweep, no command line."""

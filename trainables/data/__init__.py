@@ -1,0 +1,1 @@
+"""Where pictures come from, decoded once, and the batches made of them."""

@@ -1,0 +1,160 @@
+"""Decoded pictures in one memory-mapped file: how they are written, and how they are read.
+
+    with StoreWriter(folder) as writer:
+        writer.add(pixels, name="train/ants/1.jpg", label=0, split="train")
+        writer.seal(classes=("ants", "bees"), channels=3, short_side=256, fingerprint="…", skipped=[])
+    store = PixelStore.open(folder)
+    store[0]                     # uint8 [3, 256, 341]
+    store.indices("train")       # int64 [N]
+
+A store is a folder: `pixels.bin` (the pictures one after another, each [H, W, C]), `index.npy`, `header.json`, and
+`seal.json`, written last, with the digests of the two and the length of the first.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.data.catalog import SPLITS, Split, count_pictures
+from trainables.data.digests import content_digest
+
+# Columns of index.npy, int64 [N, 6].
+OFFSET, HEIGHT, WIDTH, LABEL, SPLIT, CHECKSUM = range(6)
+SPLIT_CODES: dict[str, int] = {split: code for code, split in enumerate(SPLITS)}
+
+
+class DamagedStoreError(Exception):
+    """A store that is not whole: a file of it is missing, cut short or changed."""
+
+
+class PixelStore:
+    """Decoded pictures by index, read-only. Pickles as its path and opens in milliseconds.
+
+    `fingerprint` says what the data is (classes, channels, and every picture's name, label, split and bytes),
+    wherever it lies and whatever `short_side` it was decoded to. `skipped` are (name, reason) of the pictures that
+    could not be read; they have no index.
+    """
+
+    def __init__(self, path: Path, header: dict, index: np.ndarray) -> None:
+        self.path = path
+        self.classes: tuple[str, ...] = tuple(header["classes"])
+        self.channels: int = header["channels"]
+        self.short_side: int = header["short_side"]
+        self.fingerprint: str = header["fingerprint"]
+        self.names: list[str] = header["names"]
+        self.skipped: list[tuple[str, str]] = [(name, reason) for name, reason in header["skipped"]]
+        self.labels: Tensor = torch.from_numpy(index[:, LABEL].copy())
+        self._index = index
+        self._pixels = np.memmap(path / "pixels.bin", dtype=np.uint8, mode="r")
+
+    @classmethod
+    def open(cls, path: Path) -> "PixelStore":
+        """Opens a store; `DamagedStoreError` when it is not there or not whole (the pixels' size is checked here)."""
+        try:
+            seal = json.loads((path / "seal.json").read_bytes())
+            header, index = (path / "header.json").read_bytes(), (path / "index.npy").read_bytes()
+            if [seal["header"], seal["index"]] != [content_digest(header), content_digest(index)]:
+                raise DamagedStoreError(f"{path}: header or index is not what was written")
+            if (path / "pixels.bin").stat().st_size != seal["bytes"]:
+                raise DamagedStoreError(f"{path}: pixels.bin is not {seal['bytes']} bytes long")
+            return cls(path, json.loads(header), np.load(path / "index.npy", allow_pickle=False))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedStoreError(f"{path}: {error}") from error
+
+    def __reduce__(self) -> tuple:
+        return PixelStore.open, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Picture `index`: uint8 [C, h, w], a copy, strided as [h, w, C] (torchvision resizes that layout faster)."""
+        return torch.from_numpy(self._stored(index).copy()).permute(2, 0, 1)
+
+    def indices(self, split: str) -> Tensor:
+        """Indices of a split's pictures, int64 [N], ascending; empty for a split without pictures."""
+        return torch.from_numpy(np.flatnonzero(self._index[:, SPLIT] == SPLIT_CODES[split]))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Pictures by split and class, splits without pictures left out."""
+        pairs = self._index[:, [SPLIT, LABEL]].tolist()
+        return count_pictures(self.classes, ((SPLITS[split], label) for split, label in pairs))
+
+    def check(self, *, at_most: int) -> None:
+        """Compares pictures, spread evenly, about `at_most` bytes, with their checksums.
+
+        `DamagedStoreError` names the first that is not what was written.
+        """
+        step = max(1, -(-self._pixels.size // at_most))
+        for index in range(0, len(self), step):
+            if zlib.crc32(self._stored(index).data) != self._index[index, CHECKSUM]:
+                raise DamagedStoreError(f"{self.path}: {self.names[index]} is not what was written")
+
+    def _stored(self, index: int) -> np.ndarray:
+        offset, height, width = self._index[index, :LABEL]
+        flat = self._pixels[offset : offset + height * width * self.channels]
+        return flat.reshape(height, width, self.channels)
+
+
+class StoreWriter:
+    """Writes a store into an empty folder, one picture at a time; without `seal` it is no store."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pixels = (folder / "pixels.bin").open("xb")
+        self._rows: list[list[int]] = []
+        self._names: list[str] = []
+        self._offset = 0
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pixels.close()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, pixels: np.ndarray, *, name: str, label: int, split: Split) -> None:
+        """Adds a picture, uint8 [C, H, W]."""
+        _, height, width = pixels.shape
+        content = pixels.transpose(1, 2, 0).tobytes()
+        self._pixels.write(content)
+        self._rows.append([self._offset, height, width, label, SPLIT_CODES[split], zlib.crc32(content)])
+        self._names.append(name)
+        self._offset += len(content)
+
+    def seal(
+        self,
+        *,
+        classes: tuple[str, ...],
+        channels: int,
+        short_side: int,
+        fingerprint: str,
+        skipped: list[tuple[str, str]],
+    ) -> None:
+        """Makes the store whole and durable."""
+        self._pixels.flush()
+        os.fsync(self._pixels.fileno())
+        np.save(self._folder / "index.npy", np.array(self._rows, dtype=np.int64).reshape(-1, 6), allow_pickle=False)
+        header = {
+            "classes": classes,
+            "channels": channels,
+            "short_side": short_side,
+            "fingerprint": fingerprint,
+            "names": self._names,
+            "skipped": skipped,
+        }
+        # ASCII, for a file's name need not be valid Unicode.
+        (self._folder / "header.json").write_text(json.dumps(header), encoding="ascii")
+        seal = {
+            "bytes": self._offset,
+            "header": content_digest((self._folder / "header.json").read_bytes()),
+            "index": content_digest((self._folder / "index.npy").read_bytes()),
+        }
+        (self._folder / "seal.json").write_text(json.dumps(seal), encoding="ascii")

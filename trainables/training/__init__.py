@@ -1,0 +1,1 @@
+"""One epoch: losses, optimisers, schedules, metrics, and the loop over batches."""

@@ -1,0 +1,1 @@
+"""The sweep and the user: sweep files, search, resume, the command line."""

@@ -1,0 +1,32 @@
+"""`tune check FILE`: validate a sweep file, show it resolved, draw sample trials."""
+
+import shlex
+
+import click
+from rich.console import Console
+
+from tuning.preview import preview
+from tuning.ready import find_space
+from tuning.spec import load_spec
+
+
+@click.command(
+    epilog="Example: tune check my.yaml --sample 5 --set lr=0.01",
+    short_help="Validate a sweep file and show it resolved.",
+)
+@click.argument("file")
+@click.option("--sample", type=click.IntRange(0, 1000), default=0, metavar="N", help="Draw N sample trials.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a setting, such as lr=0.01 or search.trials=5."
+)
+def check(file: str, sample: int, sets: tuple[str, ...]) -> None:
+    """Validate the sweep FILE (a path, or a ready file's name) and show what it says.
+
+    Nothing is run and no picture is read. Every mistake is told in one line, with file, line and field.
+    """
+    path = find_space(file)
+    spec = load_spec(path, sets=sets)
+    console = Console(markup=False, highlight=False)
+    console.print(preview(spec, sample=sample))
+    command = shlex.join(["tune", "search", "--space", file, *(part for text in sets for part in ("--set", text))])
+    console.print(f"{file} is valid. Run it: {command}", soft_wrap=True)

@@ -1,0 +1,57 @@
+"""`tune list`: the sweeps here and how they stand. Imports no torch, Ray or pandas."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tuning.cli.options import runs_option
+
+
+@click.command("list", epilog="Example: tune list --runs runs", short_help="The sweeps here and how they stand.")
+@runs_option
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def list_(runs: Path, as_json: bool) -> None:
+    """List the sweeps under --runs: state, trials, best value."""
+    from rich.console import Console
+
+    from reports.sweep import Sweep, run_folders, standing
+    from reports.terminal import print_line, print_table
+    from trainables.errors import UserError
+
+    sweeps = []
+    for folder in run_folders(runs):
+        try:
+            sweep = Sweep.open(folder)
+            ledger = sweep.ledger()
+            stand = standing(sweep, ledger, ledger.trials())
+        except UserError as error:  # a damaged sweep must not hide the others
+            click.echo(f"left out: {error}", err=True)
+            continue
+        sweeps.append({**stand, "folder": str(folder), "created": sweep.record.get("created")})
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "sweeps": sweeps}, indent=2))
+    elif not sweeps:
+        print_line(f"no sweeps under {runs}; start one: tune search --space resnet18.yaml", console=Console())
+    else:
+        print_table(_table(sweeps), console=Console())
+
+
+def _table(sweeps: list[dict[str, Any]]) -> Any:
+    from reports.tables import Table
+
+    columns = ("name", "state", "trials", "complete", "pruned", "failed", "metric", "best", "created")
+    rows = tuple(
+        (
+            sweep["name"],
+            sweep["state"],
+            f"{sum(sweep['counts'].values())}/{sweep['budget']['trials']}",
+            *(sweep["counts"][state] for state in ("complete", "pruned", "failed")),
+            sweep["metric"],
+            sweep["best"] and sweep["best"]["value"],
+            sweep["created"],
+        )
+        for sweep in sweeps
+    )
+    return Table("Sweeps", columns, rows)

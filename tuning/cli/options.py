@@ -1,0 +1,28 @@
+"""Options that several commands share.
+
+@click.command()
+@runs_option
+def report(runs: Path) -> None: …
+"""
+
+from pathlib import Path
+
+import click
+
+runs_option = click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    envvar="TUNEYARD_RUNS",
+    show_default=True,
+    show_envvar=True,
+    help="The folder that holds the sweeps.",
+)
+
+address_option = click.option(
+    "--address",
+    metavar="RAY",
+    help="A Ray cluster to run on, such as auto or ray://host:10001; this machine when left out.",
+)
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show only the result.")

@@ -1,0 +1,44 @@
+"""`tune search`: start a sweep and see it through."""
+
+from pathlib import Path
+
+import click
+
+from tuning.cli.options import address_option, quiet_option, runs_option
+
+
+@click.command(epilog="Example: tune search --space resnet18.yaml --set image_size=64 --trials 12")
+@click.option("--space", required=True, metavar="FILE", help="The sweep file, or the name of a ready one (tune init).")
+@click.option("--name", help="The sweep's name; the file's name without its ending when left out.")
+@runs_option
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one value of the file; repeatable.")
+@click.option("--trials", type=click.IntRange(1), help="Trials in all.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours.")
+@click.option("--workers", type=click.IntRange(1), help="Most trials at once; as many as fit when left out.")
+@address_option
+@quiet_option
+def search(
+    space: str,
+    name: str | None,
+    runs: Path,
+    sets: tuple[str, ...],
+    trials: int | None,
+    epochs: int | None,
+    hours: float | None,
+    workers: int | None,
+    address: str | None,
+    quiet: bool,
+) -> None:
+    """Start a sweep: run its trials, then write its report and export the best model.
+
+    Ctrl-C stops it after the epochs at work; `tune resume` goes on with it, as it does after a crash.
+    """
+    from tuning.ready import base_of, find_space
+    from tuning.spec import load_spec
+
+    path = find_space(space)
+    spec = load_spec(path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(path))
+    from tuning.session import start
+
+    start(spec, text=path.read_text(encoding="utf-8"), name=name or path.stem, runs=runs, address=address, quiet=quiet)

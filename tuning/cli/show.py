@@ -1,0 +1,120 @@
+"""`tune show RUN`: one sweep as a table, or as data. Imports no torch, Ray or pandas."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tuning.cli.options import runs_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reports.ledger import TrialRecord
+    from reports.sweep import Sweep
+
+_ROWS_ON_A_TERMINAL = 40
+
+
+@click.command(
+    epilog="Example: tune show resnet18 --json | jq .best.params", short_help="One sweep as a table, or as data."
+)
+@click.argument("run")
+@runs_option
+@click.option("--json", "as_json", is_flag=True, help="Print the whole sweep as JSON (a stable interface).")
+@click.option("--trial", "number", type=click.IntRange(0), metavar="N", help="One trial: its epochs, settings, error.")
+def show(run: str, runs: Path, as_json: bool, number: int | None) -> None:
+    """Show how the sweep RUN stands (its folder, or its name under --runs), best trial first.
+
+    Works while the sweep runs. On a terminal the table shows the best 40 trials; piped, it has them all.
+    """
+    from rich.console import Console
+
+    from reports.sweep import Sweep, describe, find_run
+
+    sweep = Sweep.open(find_run(run, runs=runs))
+    console = Console()
+    if as_json:
+        document = describe(sweep)
+        click.echo(json.dumps(document if number is None else _one(document["trials"], number), indent=2))
+    elif number is None:
+        _show_sweep(sweep, console)
+    else:
+        _show_trial(sweep, number, console)
+
+
+def _show_sweep(sweep: "Sweep", console: "Console") -> None:
+    from reports.ranking import gap_to_second
+    from reports.sweep import standing
+    from reports.tables import headlines, leaderboard
+    from reports.terminal import print_line, print_table
+
+    ledger = sweep.ledger()
+    trials = ledger.trials()
+    print_line(sweep.name, console=console, style="bold")
+    for line in headlines(standing(sweep, ledger, trials), gap=gap_to_second(trials, mode=sweep.mode)):
+        print_line(line, console=console)
+    if not trials:
+        return
+    settings = list(sweep.record["spec"]["space"])
+    board = leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=settings, errors=False)
+    print_line("", console=console)
+    left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
+    if left_out:
+        print_line(f"… and {left_out} more: tune show {sweep.folder} | less", console=console, style="dim")
+    for line in _reasons(trials):
+        print_line(line, console=console, style="red")
+
+
+def _show_trial(sweep: "Sweep", number: int, console: "Console") -> None:
+    from reports.tables import Table, shown
+    from reports.terminal import print_line, print_table
+    from trainables.errors import UserError
+
+    trials = sweep.ledger().trials()
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        raise UserError("no such trial", where="--trial", got=number, expected=_numbers(len(trials)))
+    value = "" if trial.value is None else f", {sweep.metric} {shown(trial.value)} in epoch {trial.best_epoch}"
+    print_line(f"{sweep.name}, trial {number}: {trial.state}{value}", console=console, style="bold")
+    for label, text in (("started", trial.started), ("ended", trial.ended), ("error", trial.error)):
+        if text is not None:
+            print_line(f"{label} {text}", console=console, style="red" if label == "error" else None)
+    for reason in trial.attempts:
+        print_line(f"its worker was lost once: {reason}", console=console, style="yellow")
+    if trial.epochs:
+        columns = [name for name in trial.epochs[0] if name not in ("checkpoint", "elapsed")]
+        rows = [tuple(epoch.get(name) for name in columns) for epoch in trial.epochs]
+        print_line("", console=console)
+        print_table(Table("Epochs", tuple(columns), tuple(rows)), console=console)
+    print_line("", console=console)
+    rows = [(name, shown(value), "yes" if name in trial.params else "") for name, value in trial.settings.items()]
+    print_table(Table("Settings", ("setting", "value", "explored"), tuple(rows)), console=console)
+
+
+def _reasons(trials: Sequence["TrialRecord"]) -> list[str]:
+    """Why trials failed: a line for each reason, with the trials that met it."""
+    numbers = defaultdict(list)
+    for trial in trials:
+        if trial.state == "failed":
+            numbers[trial.error or "no reason recorded"].append(str(trial.number))
+    return [
+        f"failed: {'trial' if len(those) == 1 else 'trials'} {', '.join(those)}: {reason}"
+        for reason, those in numbers.items()
+    ]
+
+
+def _one(trials: list[dict], number: int) -> dict:
+    from trainables.errors import UserError
+
+    for trial in trials:
+        if trial["number"] == number:
+            return trial
+    raise UserError("no such trial", where="--trial", got=number, expected=_numbers(len(trials)))
+
+
+def _numbers(count: int) -> str:
+    return f"a number from 0 to {count - 1}" if count else "a sweep with trials"

@@ -1,0 +1,208 @@
+"""What a sweep does next, decided from its ledger: no Ray, no threads, no clock of its own.
+
+    conductor = Conductor(sweep, ledger, spec, limit=2, clock=time.monotonic)
+    job = conductor.next_job()                        # Job, or WAIT, or DONE
+    go_on = conductor.epoch_done(job.number, epoch)   # the trial goes on, or is to be stopped
+    conductor.worker_lost(job.number, "killed")       # its trial will be the next job, from its last checkpoint
+
+The engine translates between this and Ray Tune. Everything that must survive a crash is read from the ledger, so a conductor
+on the ledger of a killed sweep decides as the old one would have.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reports.ledger import Ledger, TrialRecord
+from trainables.errors import UserError
+from trainables.settings import TrialSettings
+from tuning.retention import Retention
+from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
+from tuning.spec import Spec
+
+
+class Signal(enum.Enum):
+    """What there is instead of a job."""
+
+    WAIT = "nothing to start at present"
+    DONE = "nothing to start any more"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run: from its start, or from the checkpoint of its last recorded epoch."""
+
+    number: int
+    settings: TrialSettings
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial at work, as far as its last recorded epoch."""
+
+    number: int
+    settings: TrialSettings
+    params: Mapping[str, Any]
+    epoch: int
+    value: float | None
+
+
+class Conductor:
+    """Hands out trials and takes in what becomes of them.
+
+    Args:
+        ledger: the sweep's record, opened to write.
+        spec: the sweep.
+        retention: removes checkpoints that nobody needs any more.
+        limit: most trials at work at once.
+        clock: seconds from any fixed point, such as `time.monotonic`.
+        watch: told of each trial that ended.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        spec: Spec,
+        *,
+        retention: Retention,
+        limit: int,
+        clock: Callable[[], float],
+        watch: Callable[[TrialRecord], None] = lambda trial: None,
+    ) -> None:
+        self.ledger, self.spec, self.limit = ledger, spec, limit
+        self.running: dict[int, Running] = {}
+        self.fault: UserError | None = None
+        self.watch = watch
+        self._retention, self._clock = retention, clock
+        self._started = clock() - ledger.elapsed_s()
+        self._stopping: str | None = None
+        ledger.study.sampler = build_sampler(spec.search)
+        ledger.study.pruner = build_pruner(spec.search)
+        retention.tidy(ledger.trials())
+
+    # what to start
+
+    def next_job(self) -> Job | Signal:
+        """The next trial to start. Trials begun before a crash, or whose worker died, come first."""
+        if self._ends():
+            return Signal.WAIT if self.running else Signal.DONE
+        if len(self.running) >= self.limit:
+            return Signal.WAIT
+        begun = next((n for n in self.ledger.unfinished() if n not in self.running), None)
+        if begun is not None:
+            return self._start(begun)
+        if self.ledger.count() >= self.spec.search.trials:
+            return Signal.WAIT if self.running else Signal.DONE
+        return self._start(self.ledger.study.ask().number)
+
+    def _start(self, number: int) -> Job | Signal:
+        record = self.ledger.trial(number)
+        if not record.settings:
+            params = suggest(self.ledger.handle(number), self.spec.space)
+            self.ledger.record_settings(number, dataclasses.asdict(self.spec.settings_for(params)))
+            record = self.ledger.trial(number)
+        settings = TrialSettings(**record.settings)
+        last = record.epochs[-1]["epoch"] if record.epochs else 0
+        self.running[number] = Running(number, settings, record.params, last, record.value)
+        if self._settled(number, last):
+            return self.next_job()
+        return Job(number=number, settings=settings, checkpoint=record.checkpoint(last))
+
+    # what became of it
+
+    def epoch_done(self, number: int, epoch: Mapping[str, Any]) -> bool:
+        """Records an epoch, whose checkpoint is on disk. Returns whether the trial goes on."""
+        if number not in self.running:
+            return False
+        recorded = {**epoch, "elapsed": round(self.elapsed_s(), 3)}
+        self.ledger.record_epoch(number, recorded)
+        record = self.ledger.trial(number)
+        last = record.epochs[-1]["epoch"]
+        self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value)
+        self._retention.after_epoch(record)
+        if self._settled(number, last):
+            return False
+        if self._stopping:
+            del self.running[number]
+            return False
+        return True
+
+    def trial_failed(self, number: int, error: str) -> None:
+        """Ends a trial that cannot go on with its settings; the sampler learns of it."""
+        if number in self.running:
+            self._finish(number, "failed", error=error)
+
+    def worker_lost(self, number: int, reason: str) -> None:
+        """A trial's process died: it goes on from its last checkpoint, `search.retries` times at most."""
+        if number not in self.running:
+            return
+        lost = self.ledger.record_attempt(number, reason)
+        if lost > self.spec.search.retries:
+            self._finish(number, "failed", error=f"its worker died {lost} times; the last time: {reason}")
+        else:
+            del self.running[number]
+
+    def storage_failed(self, reason: str) -> None:
+        """The run's folder cannot be written: the sweep stops, to be resumed when it can."""
+        self.fault = self.fault or UserError("the sweep cannot be saved", got=reason, hint="make room, then resume it")
+        self.stop("storage")
+
+    # when it ends
+
+    def stop(self, reason: str) -> None:
+        """No new trials; those at work stop after their epoch and can be gone on with."""
+        self._stopping = self._stopping or reason
+
+    @property
+    def stopping(self) -> str | None:
+        """Why the sweep is stopping, if it is."""
+        return self._stopping
+
+    def elapsed_s(self) -> float:
+        """Wall time of the sweep, over all its runs, in seconds."""
+        return self._clock() - self._started
+
+    def outcome(self) -> str | None:
+        """How the sweep ended: `trials`, `hours` or `errors`; None when it was interrupted or goes on."""
+        if self._stopping in ("hours", "errors"):
+            return self._stopping
+        finished = self.ledger.count() >= self.spec.search.trials and not self.ledger.unfinished()
+        return "trials" if finished else None
+
+    def _ends(self) -> bool:
+        hours = self.spec.search.hours
+        if hours is not None and self.elapsed_s() >= hours * 3600:
+            self.stop("hours")
+        return self._stopping is not None
+
+    def _settled(self, number: int, last: int) -> bool:
+        """Whether the trial's last recorded epoch ended it; if so, the ledger says so now."""
+        if last >= self.running[number].settings.epochs:
+            self._finish(number, "complete")
+        elif last and should_prune(self.ledger.study, number):
+            self._finish(number, "pruned")
+        else:
+            return False
+        return True
+
+    def _finish(self, number: int, state: str, *, error: str | None = None) -> None:
+        self.ledger.finish(number, state, error=error)
+        del self.running[number]
+        trials = self.ledger.trials()
+        self._retention.tidy(trials)
+        self.watch(self.ledger.trial(number))
+        if self._same_errors(trials):
+            self.stop("errors")
+
+    def _same_errors(self, trials: list[TrialRecord]) -> bool:
+        """Whether the latest trials, up to the limit, all failed with one error."""
+        ended = sorted((t for t in trials if t.ended), key=lambda t: (t.ended or "", t.number))
+        latest = ended[self.ledger.forgiven() :][-self.spec.search.max_same_errors :]
+        return (
+            len(latest) == self.spec.search.max_same_errors
+            and all(t.state == "failed" for t in latest)
+            and len({t.error for t in latest}) == 1
+        )

@@ -1,0 +1,213 @@
+"""Ray Tune executes, the conductor decides: the adapter between the two.
+
+    engine = Engine(conductor, job_config=…, resources={"CPU": 1}, scratch=folder, logs=run / "logs")
+    engine.run(on_tick=view.refresh)          # returns when the conductor has no more to do, or has been stopped
+
+Ray sees three small objects: a searcher that hands out the conductor's jobs, a scheduler that brings it their results, and a
+stopper that asks whether to end. Ray's own experiment state is written to a scratch folder and never read: a Ray trial is
+one attempt at a trial of the sweep, and a trial that was interrupted simply gets another one.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from trainables.ray_trial import run_trial
+from tuning.conductor import Conductor, Job, Signal
+
+# Ray trials in all, retried ones included; the conductor ends the sweep, so this only must be large.
+_MANY = 2**31
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are the runner's
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing reads Ray's snapshots
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class Engine:
+    """Runs a conductor's jobs on the Ray cluster this process is connected to.
+
+    Args:
+        job_config: the whole config of a job's Ray trial.
+        resources: of one trial, such as `{"CPU": 1, "GPU": 0.5}`.
+        scratch: an empty folder that Ray may fill; of no use afterwards.
+        logs: where tracebacks of failed trials are written.
+        trainable: what a Ray trial runs.
+    """
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        *,
+        job_config: Callable[[Job], dict[str, Any]],
+        resources: Mapping[str, float],
+        scratch: Path,
+        logs: Path,
+        trainable: Callable[[dict[str, Any]], None] = run_trial,
+    ) -> None:
+        self._conductor, self._job_config = conductor, job_config
+        self._resources, self._scratch, self._logs, self._trainable = dict(resources), scratch, logs, trainable
+
+    def run(self, *, must_end: Callable[[], bool]) -> None:
+        """Works until the conductor is done. `must_end` is asked about ten times a second; True ends it at once."""
+        fault = _Fault()
+        with _environment(_ENVIRONMENT):
+            tuner = tune.Tuner(
+                tune.with_resources(self._trainable, self._resources),
+                tune_config=tune.TuneConfig(
+                    search_alg=_LedgerSearcher(self._conductor, self._job_config),
+                    scheduler=_LedgerScheduler(self._conductor, logs=self._logs, fault=fault),
+                    num_samples=_MANY,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="scratch",
+                    storage_path=str(self._scratch),
+                    stop=_Ending(must_end, fault=fault),
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    verbose=0,
+                ),
+            )
+            tuner.fit()
+        if fault.error is not None:
+            raise fault.error
+
+
+class _Fault:
+    """An error in our own code, inside a call from Ray, which would only log it or blame the trial."""
+
+    error: BaseException | None = None
+
+    @contextmanager
+    def kept(self):
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+
+
+class _Unsaved:
+    """Ray pickles whole experiments on its own schedule; of our objects there is nothing to save."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _LedgerSearcher(_Unsaved, Searcher):
+    """Hands Ray the conductor's jobs."""
+
+    def __init__(self, conductor: Conductor, job_config: Callable[[Job], dict[str, Any]]) -> None:
+        super().__init__()
+        self._conductor, self._job_config = conductor, job_config
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        job = self._conductor.next_job()
+        if isinstance(job, Job):
+            return self._job_config(job)
+        return Searcher.FINISHED if job is Signal.DONE else None
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Nothing: the scheduler hears of it first."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: all state is the ledger's."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is resumed from its ledger, not from Ray's state")
+
+    def get_state(self) -> dict:
+        return {}
+
+
+class _LedgerScheduler(_Unsaved, FIFOScheduler):
+    """Brings the conductor what trials report, and Ray the conductor's decision."""
+
+    def __init__(self, conductor: Conductor, *, logs: Path, fault: _Fault) -> None:
+        super().__init__()
+        self._conductor, self._logs, self._fault = conductor, logs, fault
+
+    def on_trial_result(self, controller, trial, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        with self._fault.kept():
+            if "epoch" in result:
+                if self._conductor.epoch_done(number, {key: result[key] for key in _EPOCH_KEYS}):
+                    return TrialScheduler.CONTINUE
+            elif "storage" in result:
+                self._conductor.storage_failed(result["storage"])
+            elif "failure" in result:
+                if "traceback" in result:
+                    self._keep_traceback(number, result["traceback"])
+                self._conductor.trial_failed(number, result["failure"])
+        return TrialScheduler.STOP
+
+    def on_trial_error(self, controller, trial) -> None:
+        with self._fault.kept():
+            self._conductor.worker_lost(trial.config["number"], _reason(trial))
+
+    def _keep_traceback(self, number: int, text: str) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        (self._logs / f"trial-{number}.txt").write_text(text, encoding="utf-8")
+
+
+_EPOCH_KEYS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "lr",
+    "seconds",
+    "checkpoint",
+)
+
+
+class _Ending(_Unsaved, Stopper):
+    """Asks, at each of Ray's steps, whether the sweep ends now."""
+
+    def __init__(self, must_end: Callable[[], bool], *, fault: _Fault) -> None:
+        self._must_end, self._fault = must_end, fault
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        with self._fault.kept():
+            return self._must_end() or self._fault.error is not None
+        return True
+
+
+def _reason(trial) -> str:
+    """Why Ray gave up on an attempt, in a few words."""
+    try:
+        text = Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        text = ""
+    if "low on memory" in text:
+        return "out of memory: the machine ran short and its process was ended; use fewer workers or smaller batches"
+    if "process has died" in text or "died unexpectedly" in text:
+        return "its process died (killed, or out of memory)"
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "reason unknown")
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]):
+    """Environment variables for a while; what the user set himself stays."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

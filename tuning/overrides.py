@@ -1,0 +1,76 @@
+"""Change a sweep file from the command line, before it is checked.
+
+    file = apply_sets(read_yaml("my.yaml"), ("lr=0.01", "space.gamma={low: 0.1, high: 0.5}", "search.trials=5"))
+
+What the command line says wins: `lr=0.01` or `trial.lr=0.01` fixes a setting that the file explores, and `space.lr=…`
+explores one that the file fixes. Values are read as in the file.
+"""
+
+import copy
+import dataclasses
+from typing import Any
+
+from trainables.errors import UserError
+from trainables.settings import TrialSettings
+from tuning.checking import did_you_mean
+from tuning.yaml_file import YamlFile, dotted, parse
+
+SECTIONS = ("data", "trial", "space", "search", "resources")
+_TRIAL_NAMES = {setting.name for setting in dataclasses.fields(TrialSettings)}
+_OTHER_PLACE = {"trial": "space", "space": "trial"}
+
+
+def apply_sets(file: YamlFile, sets: tuple[str, ...] | list[str]) -> YamlFile:
+    """The file with each `section.setting=value` put in, in their order. Raises UserError for one that is no such."""
+    for text in sets:
+        option = f"--set {_shown(text)}"
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UserError("not a setting", where=option, expected="SECTION.SETTING=VALUE, such as trial.lr=0.01")
+        data, _ = parse(value, name=option)
+        file = put(file, _path(name, option), data, option=option)
+    return file
+
+
+def put(file: YamlFile, path: tuple[str, ...], value: Any, *, option: str) -> YamlFile:
+    """The file with `value` at `path` (section first); `option` is what errors name in place of a line."""
+    data = copy.deepcopy(file.data)
+    lines, changed = file.lines, dict(file.changed)
+    other = data.get(_OTHER_PLACE.get(path[0], ""))
+    if isinstance(other, dict):
+        other.pop(path[1], None)
+    holder = data
+    for depth, part in enumerate(path[:-1], start=1):
+        if holder.get(part) is None:
+            holder[part] = {}
+            changed.setdefault(path[:depth], option)
+        holder = holder[part]
+        if not isinstance(holder, dict):
+            raise UserError(f"{dotted(path[:depth])} has no settings of its own in {file.path}", where=option)
+    holder[path[-1]] = value
+    lines = {key: line for key, line in lines.items() if key[: len(path)] != path}
+    changed = {key: earlier for key, earlier in changed.items() if key[: len(path)] != path} | {path: option}
+    return YamlFile(file.path, data, lines, changed)
+
+
+def _shown(text: str, *, limit: int = 100) -> str:
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _path(name: str, option: str) -> tuple[str, ...]:
+    first, *rest = name.split(".")
+    if first in SECTIONS and rest and all(rest):
+        return (first, *rest)
+    if first in _TRIAL_NAMES and not rest:
+        return ("trial", first)
+    if first in SECTIONS:
+        raise UserError("which setting of that section?", where=option, expected=f"{first}.SETTING=VALUE")
+    raise UserError(
+        "no such section or trial setting",
+        where=option,
+        got=name,
+        expected=f"one of {', '.join(f'{section}.…' for section in SECTIONS)}, or a trial setting",
+        hint=did_you_mean(first, [*SECTIONS, *_TRIAL_NAMES]),
+    )

@@ -1,0 +1,203 @@
+"""Runs what a sweep's ledger says is left to do, with a live view, stoppable at any moment.
+
+outcome = run_sweep(run, console=console)        # a new run's folder, or one whose driver was stopped or killed
+if outcome.interrupted:
+    print("go on with: tune resume", run)
+"""
+
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from reports.ledger import TrialRecord, best_of
+from reports.sweep import LOCK, Sweep, driver_of
+from trainables.data.store import PixelStore
+from trainables.errors import UserError
+from trainables.files import write_json
+from trainables.models.weights import Weights
+from trainables.ray_trial import TrialJob
+from tuning.cluster import RaySession, ray_session
+from tuning.conductor import Conductor, Job
+from tuning.engine import Engine
+from tuning.progress import SweepFacts, View, open_view
+from tuning.retention import Retention
+from tuning.spec import Spec
+
+# After a signal, trials get this long to finish their epoch; what takes longer is done again on resume.
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of the driver ended: `ended` as in the ledger (None: interrupted), and the best complete trial."""
+
+    ended: str | None
+    best: TrialRecord | None
+    counts: dict[str, int]
+
+    @property
+    def interrupted(self) -> bool:
+        return self.ended is None
+
+
+def run_sweep(
+    sweep: Sweep, spec: Spec, store: PixelStore, *, console: Console, quiet: bool = False, address: str | None = None
+) -> Outcome:
+    """Runs the sweep to its end, or until it is interrupted. The caller holds the run (`driving`).
+
+    Raises:
+        UserError: no trial fits on the machine; the run's folder can no longer be written.
+    """
+    ledger = sweep.ledger(writable=True)
+    ledger.record_outcome(None)
+    scratch = Path(tempfile.mkdtemp(prefix="tuneyard-tune-"))
+    try:
+        with ray_session(sweep.folder, address=address) as session:
+            resources = trial_resources(spec, session)
+            room = session.room(resources)
+            conductor = Conductor(
+                ledger,
+                spec,
+                retention=Retention(sweep.folder, keep=spec.search.keep, mode=spec.search.mode),
+                limit=min(room, spec.resources.workers or room),
+                clock=time.monotonic,
+            )
+            engine = Engine(
+                conductor,
+                job_config=lambda job: _job(job, sweep, spec, store).to_config(),
+                resources=resources,
+                scratch=scratch,
+                logs=sweep.folder / "logs",
+            )
+            with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
+                conductor.watch = view.trial_ended
+                with _signals(conductor) as signals:
+                    engine.run(must_end=lambda: _tick(conductor, view, signals))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if conductor.fault is not None:
+        raise conductor.fault
+    ledger.record_outcome(conductor.outcome())
+    trials = ledger.trials()
+    counts = Counter(trial.state for trial in trials)
+    return Outcome(ended=conductor.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
+
+
+def trial_resources(spec: Spec, session: RaySession) -> dict[str, float]:
+    """What Ray sets aside for one trial."""
+    gpus = spec.resources.gpus_per_trial
+    gpus = float(session.has_gpu) if gpus == "auto" else gpus
+    resources = {"CPU": spec.resources.cpus_per_trial}
+    return {**resources, "GPU": gpus} if gpus else resources
+
+
+@contextmanager
+def driving(run: Path) -> Iterator[None]:
+    """Holds a run: one driver at a time. The hold ends with the process, however that ends.
+
+    Raises:
+        UserError: another driver is at work, and who it is.
+    """
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        holder = driver_of(run) or {}
+        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
+        raise UserError(
+            "this sweep is being run already", where=str(run), got=who, hint="wait for it, or stop it with Ctrl-C there"
+        ) from None
+    except OSError as error:
+        raise UserError(f"the run's folder cannot be written ({error.strerror})", where=str(run)) from error
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(run / "driver.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        yield
+    finally:
+        (run / "driver.json").unlink(missing_ok=True)
+        lock.release()
+
+
+def _job(job: Job, sweep: Sweep, spec: Spec, store: PixelStore) -> TrialJob:
+    settings = dataclasses.asdict(job.settings)
+    return TrialJob(
+        number=job.number,
+        settings=job.settings,
+        run=str(sweep.folder.resolve()),
+        store=str(store.path),
+        data_seed=spec.data.seed,
+        weights=Weights(**sweep.starting_weights(settings)),
+        cpus=spec.resources.cpus_per_trial,
+        checkpoint=job.checkpoint,
+    )
+
+
+@dataclass
+class _Signals:
+    """What was asked of the driver from outside."""
+
+    asked_at: float | None = None
+
+
+@contextmanager
+def _signals(conductor: Conductor) -> Iterator[_Signals]:
+    """SIGINT, SIGTERM and SIGHUP stop the sweep after the epochs at work; a second SIGINT stops it at once."""
+    state = _Signals()
+
+    def asked(number: int, frame: object) -> None:
+        if state.asked_at is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if state.asked_at is None:
+            state.asked_at = time.monotonic()
+            conductor.stop(signal.Signals(number).name)
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), asked) for name in names}
+    try:
+        yield state
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _tick(conductor: Conductor, view: View, signals: _Signals) -> bool:
+    """Called at each of Ray's steps: draws, and says whether to end now."""
+    view.refresh()
+    if conductor.fault is not None:
+        return True
+    if conductor.stopping is None:
+        return False
+    waited = time.monotonic() - signals.asked_at if signals.asked_at is not None else 0.0
+    return not conductor.running or waited > PATIENCE_S
+
+
+def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:
+    trials = conductor.ledger.trials()
+    counts = Counter(trial.state for trial in trials)
+    ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
+    elapsed = conductor.elapsed_s()
+    budget = conductor.spec.search.trials
+    return SweepFacts(
+        name=sweep.name,
+        metric=sweep.metric,
+        trials=budget,
+        counts=counts,
+        running=tuple(conductor.running[number] for number in sorted(conductor.running)),
+        best=best_of(trials, mode=sweep.mode),
+        elapsed_s=elapsed,
+        seconds_left=elapsed / ended * (budget - ended) if ended else None,
+        stopping=conductor.stopping,
+    )

@@ -1,0 +1,146 @@
+"""Which settings a trial gets, and which trials are cut short: functions of the ledger alone.
+
+    study.sampler, study.pruner = build_sampler(search), build_pruner(search)
+    params = suggest(study.ask(), spec.space)
+
+Neither the sampler nor the pruner remembers anything between two calls. A suggestion depends on the sweep's seed, the
+trial's number, the setting's name and the recorded history; a pruning decision on the recorded history. So both are the
+same after a crash as without one.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from trainables.seeding import derive
+from tuning.space import Space, distribution, is_active
+from tuning.spec import SearchSettings
+
+
+def suggest(trial: Trial, space: Space) -> dict[str, Any]:
+    """A value for each setting of the space that applies. Settings suggested before a crash keep their values."""
+    params: dict[str, Any] = {}
+    for name, dimension in space.items():
+        if is_active(dimension, params):
+            params[name] = _suggest(trial, name, distribution(dimension))
+    return params
+
+
+def _suggest(trial: Trial, name: str, domain: BaseDistribution) -> Any:
+    if isinstance(domain, CategoricalDistribution):
+        return trial.suggest_categorical(name, domain.choices)
+    if isinstance(domain, IntDistribution):
+        return trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+    assert isinstance(domain, FloatDistribution)
+    return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+class SeededSampler(BaseSampler):
+    """A sampler made anew, with a seed of its own, for each trial and each setting.
+
+    A sampler that is seeded once repeats its first draws after a restart.
+
+    Args:
+        make: builds the underlying sampler from a seed below 2**32.
+        seed: the sweep's seed.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], *, seed: int) -> None:
+        self._make, self._seed = make, seed
+        self._joint: tuple[int, BaseSampler] | None = None
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._for_joint(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._for_joint(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        sampler = self._make(derive(self._seed, "sampler", trial.number, param_name) % 2**32)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _for_joint(self, trial: FrozenTrial) -> BaseSampler:
+        """One sampler for the two calls that draw a trial's joint suggestion, since the first prepares the second."""
+        if self._joint is None or self._joint[0] != trial.number:
+            self._joint = (trial.number, self._make(derive(self._seed, "sampler", trial.number) % 2**32))
+        return self._joint[1]
+
+
+class SuccessiveHalving(BasePruner):
+    """Asynchronous successive halving (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020).
+
+    After `grace`, `grace · factor`, `grace · factor²`, … epochs a trial goes on only when its value is among the
+    best 1/`factor` of all that got there so far. Optuna's own pruner of this name writes its rungs into the trial
+    while it decides, so a crash between that and the decision's record would lose the decision; this one only reads.
+    """
+
+    def __init__(self, *, grace: int, factor: int) -> None:
+        self._grace, self._factor = grace, factor
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or not self._is_rung(step):
+            return False
+        value = trial.intermediate_values[step]
+        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+        others = study.get_trials(deepcopy=False)
+        better = sum(sign * t.intermediate_values[step] > sign * value for t in others if step in t.intermediate_values)
+        arrived = sum(step in t.intermediate_values for t in others)
+        return better >= max(1, arrived // self._factor)
+
+    def _is_rung(self, step: int) -> bool:
+        rung = self._grace
+        while rung < step:
+            rung *= self._factor
+        return rung == step
+
+
+def build_sampler(search: SearchSettings) -> BaseSampler:
+    """The sampler of a sweep, by its name."""
+    return SeededSampler(SAMPLERS[search.sampler], seed=search.seed)
+
+
+def build_pruner(search: SearchSettings) -> BasePruner:
+    """The pruner of a sweep, by its name."""
+    return PRUNERS[search.pruner](search)
+
+
+def should_prune(study: Study, number: int) -> bool:
+    """Whether the study's pruner would cut this trial after its last recorded epoch."""
+    trial = study.get_trials(deepcopy=False)[number]
+    return trial.state == TrialState.RUNNING and bool(trial.intermediate_values) and study.pruner.prune(study, trial)
+
+
+def _tpe(seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        # Joint and grouped sampling are marked experimental; conditional spaces need both.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+
+PRUNERS: dict[str, Callable[[SearchSettings], BasePruner]] = {
+    "asha": lambda search: SuccessiveHalving(grace=search.grace_epochs, factor=search.reduction_factor),
+    "median": lambda search: MedianPruner(n_startup_trials=search.startup_trials, n_warmup_steps=search.grace_epochs),
+    "none": lambda search: NopPruner(),
+}

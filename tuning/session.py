@@ -1,0 +1,90 @@
+"""`tune search` and `tune resume` behind the command line: set up, run, report, say what there is.
+
+    start(spec, text=…, name="resnet18", runs=Path("runs"), address=None, quiet=False)
+    go_on(run, trials=50, hours=None, workers=None, address=None, quiet=False)
+
+Both end the process with the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from reports.export import export_model
+from reports.sweep import Sweep
+from reports.write import write_report
+from tuning.cli import EXIT_INTERRUPTED, EXIT_NO_RESULT
+from tuning.progress import ended_line
+from tuning.runner import Outcome, driving, run_sweep
+from tuning.screen import screen_apart
+from tuning.setup import create_sweep, open_sweep, revise
+from tuning.spec import Spec
+
+
+def start(spec: Spec, *, text: str, name: str, runs: Path, address: str | None, quiet: bool) -> None:
+    """Makes a new run and works on it."""
+    sweep = create_sweep(spec, text=text, name=name, runs=runs, console=Console(quiet=quiet))
+    _work(sweep.folder, address=address, quiet=quiet)
+
+
+def go_on(
+    run: Path, *, trials: int | None, hours: float | None, workers: int | None, address: str | None, quiet: bool
+) -> None:
+    """Works on a run that exists."""
+    with driving(run):
+        revise(run, trials=trials, hours=hours, workers=workers)
+    _work(run, address=address, quiet=quiet)
+
+
+def _work(run: Path, *, address: str | None, quiet: bool) -> None:
+    with driving(run):
+        screen = Console(quiet=quiet)
+        sweep, spec, store = open_sweep(run, console=screen)
+        with screen_apart(run / "logs" / "ray.log") as console:
+            outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet, address=address)
+        sys.exit(_conclude(sweep, spec, outcome, Console()))
+
+
+def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> int:
+    """Writes what a sweep ends with, says where it is and what to do next. Returns the exit code."""
+    resume = f"tune resume {sweep.folder}"
+    say = console.print
+    counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
+    ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
+    say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
+    write_report(sweep, sweep.folder / "report")
+    if outcome.best is None:
+        say(f"no trial has finished yet; {resume}" if outcome.interrupted else "not one trial finished", soft_wrap=True)
+    else:
+        say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
+        model = export_model(sweep, sweep.folder / "best")
+        say(escape(f"report   {sweep.folder / 'report' / 'leaderboard.md'}"), soft_wrap=True, highlight=False)
+        say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
+    if outcome.ended == "errors":
+        say(escape(f"{spec.search.max_same_errors} trials in a row failed with the same error:"), style="red")
+        say(escape(_last_error(sweep)), style="red", soft_wrap=True)
+    for line in _next_steps(sweep, outcome, resume):
+        say(escape(line), soft_wrap=True, highlight=False)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if outcome.best is not None else EXIT_NO_RESULT
+
+
+def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:
+    if outcome.interrupted:
+        return [f"go on   {resume}"]
+    if outcome.best is None:
+        return [f"next    tune show {sweep.folder}   (each trial's error), mend the cause, then {resume}"]
+    done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
+    return [
+        f"next    tune show {sweep.folder}",
+        f"        tune predict {sweep.folder / 'best'} PICTURES",
+        f"        {resume} --trials {2 * done}",
+    ]
+
+
+def _last_error(sweep: Sweep) -> str:
+    failed = [trial for trial in sweep.ledger().trials() if trial.state == "failed"]
+    return failed[-1].error or "" if failed else ""

@@ -1,0 +1,174 @@
+"""Makes a run's folder from a sweep file, and opens one again.
+
+    run = create_sweep(spec, text=path.read_text(), name="resnet18", runs=Path("runs"), console=console)
+    sweep, spec, store = open_sweep(run, console=console)
+
+A run's folder appears whole or not at all: pictures are decoded, weights found and the ledger begun before it gets its name.
+"""
+
+import dataclasses
+import os
+import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from reports.ledger import Ledger
+from reports.sweep import RECORD, SCHEMA, Sweep
+from trainables.data.cache import cache_folder
+from trainables.data.pixels import build_store
+from trainables.data.sources import DataSettings, read_catalog
+from trainables.data.store import PixelStore
+from trainables.data.transforms import short_side_for
+from trainables.errors import UserError
+from trainables.files import write_json
+from trainables.hardware import describe_hardware
+from trainables.models.weights import Weights, resolve_weights
+from tuning.space import combinations
+from tuning.spec import Spec
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna")
+
+
+def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Console) -> Sweep:
+    """A new run's folder: the sweep file as given, the resolved record, and an empty ledger.
+
+    Raises:
+        UserError: the name is taken; the pictures or weights cannot be used; the folder cannot be written.
+    """
+    run = runs / name
+    if run.exists():
+        raise UserError(
+            "this sweep exists", where=str(run), hint=f"`tune resume {run}` goes on with it; --name starts another"
+        )
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError("not a name for a folder", where="--name", got=name)
+    store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
+    weights = _find_weights(spec, console=console)
+    record = {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tuneyard": version("tuneyard"),
+        "spec": spec.to_json(),
+        "base": str(spec.base.resolve()),
+        "classes": list(store.classes),
+        "channels": store.channels,
+        "data": {
+            "fingerprint": store.fingerprint,
+            "short_side": store.short_side,
+            "counts": store.counts(),
+            "skipped": store.skipped,
+        },
+        "weights": weights,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "hardware": describe_hardware(),
+        "git": _git(spec.base),
+    }
+    unnamed = runs / f".{name}.{os.getpid()}.new"
+    try:
+        unnamed.mkdir(parents=True)
+        (unnamed / "sweep.yaml").write_text(text, encoding="utf-8")
+        write_json(unnamed / RECORD, record)
+        Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode)
+        unnamed.rename(run)
+    except OSError as error:
+        raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
+    finally:
+        shutil.rmtree(unnamed, ignore_errors=True)
+    return Sweep.open(run)
+
+
+def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]:
+    """A run's record, what it was told to do, and its pictures, which must be the ones it began with.
+
+    Raises:
+        UserError: the pictures or the starting weights are no longer what they were.
+    """
+    sweep = Sweep.open(run)
+    spec = Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
+    data = sweep.record["data"]
+    store = _open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
+    if store.fingerprint != data["fingerprint"]:
+        raise UserError(
+            "the pictures are not those the sweep began with",
+            where=str(spec.data.path or spec.data.source),
+            got=f"fingerprint {store.fingerprint[:12]}",
+            expected=data["fingerprint"][:12],
+            hint="put them back, or start a new sweep with --name",
+        )
+    return sweep, spec, store
+
+
+def revise(run: Path, *, trials: int | None, hours: float | None, workers: int | None) -> None:
+    """Takes up a sweep again with more trials, hours or other workers; the caller holds the run.
+
+    Raises:
+        UserError: fewer trials than there are.
+    """
+    sweep = Sweep.open(run)
+    spec = Spec.from_json(sweep.record["spec"])
+    ledger = sweep.ledger(writable=True)
+    if trials is not None and trials < ledger.count():
+        raise UserError(
+            "the sweep has more trials than that", where="--trials", got=trials, expected=f"{ledger.count()} or more"
+        )
+    search = {"trials": trials or spec.search.trials, "hours": hours or spec.search.hours}
+    revised = dataclasses.replace(
+        spec,
+        search=dataclasses.replace(spec.search, **search),
+        resources=dataclasses.replace(spec.resources, workers=workers or spec.resources.workers),
+    )
+    if revised != spec:
+        write_json(run / RECORD, {**sweep.record, "spec": revised.to_json()})
+    if ledger.outcome() == "errors":
+        ledger.forgive_errors()
+
+
+def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> PixelStore:
+    catalog = read_catalog(data, base=base)
+    columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        return build_store(
+            catalog,
+            short_side=short_side,
+            cache=cache_folder(),
+            on_bad_image=data.on_bad_image,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+def _short_side(spec: Spec) -> int:
+    """Pictures are kept at the largest size that any trial may want."""
+    sizes = (spec.settings_for(params) for params in combinations(spec.space, {"image_size", "center_crop"}))
+    return max(short_side_for(settings.image_size, settings.center_crop) for settings in sizes)
+
+
+def _find_weights(spec: Spec, *, console: Console) -> dict[str, dict[str, Any]]:
+    """What each `weights` comes to with each model, found once so that all trials and every resume use the same."""
+    found: dict[str, dict[str, Any]] = {}
+    for params in combinations(spec.space, {"weights", "model"}):
+        settings = spec.settings_for(params)
+        weights: Weights = resolve_weights(settings.weights, settings.model, base=spec.base)
+        console.print(weights.note, style="yellow" if weights.note.startswith("RANDOM") else None, highlight=False)
+        found.setdefault(settings.weights, {})[settings.model] = dataclasses.asdict(weights)
+    return found
+
+
+def _git(folder: Path) -> str | None:
+    """The commit the sweep file's folder is at, with `+` when files differ from it; None outside a repository."""
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return ask("rev-parse", "HEAD") + ("+" if ask("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

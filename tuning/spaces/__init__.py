@@ -1,0 +1,1 @@
+"""Ready sweep files, found by name: `tune search --space resnet18.yaml`."""

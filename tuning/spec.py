@@ -1,0 +1,277 @@
+"""A sweep file as a checked, typed, frozen record: all that a sweep is told.
+
+    spec = load_spec("my.yaml", sets=("lr=0.01",), trials=5)
+    spec.settings_for({"batch_size": 32}).lr                    # 0.01: a whole TrialSettings
+    Spec.from_json(spec.to_json()) == spec
+
+One rule: a trial's setting is fixed under `trial:` or explored under `space:`; what is in neither has its documented
+default, and what is in both is a mistake. All mistakes of a file are found before anything runs.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+from typing_extensions import Doc
+
+from trainables.data.sources import DataSettings
+from trainables.errors import UserError
+from trainables.settings import TrialSettings
+from tuning import space as spaces
+from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of
+from tuning.crosschecks import check_together
+from tuning.overrides import SECTIONS, apply_sets, put
+from tuning.ready import base_of
+from tuning.space import Space
+from tuning.space_file import read_space
+from tuning.yaml_file import KeyPath, YamlFile, dotted, read_yaml
+
+Metric = Literal["val_accuracy", "val_loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """The `search:` section: how many trials, judged by what, chosen and stopped how."""
+
+    trials: Annotated[int, Ge(1), Doc("Trials in all; failed ones count.")] = 24
+    metric: Annotated[Metric, Doc("What is made best: `val_accuracy` (highest) or `val_loss` (lowest).")] = (
+        "val_accuracy"
+    )
+    sampler: Annotated[
+        Literal["tpe", "random"], Doc("How trials are chosen: `tpe` learns from those before, `random` does not.")
+    ] = "tpe"
+    pruner: Annotated[
+        Literal["asha", "median", "none"],
+        Doc("How poor trials are stopped early: `asha` (successive halving), `median` of the others, or `none`."),
+    ] = "asha"
+    grace_epochs: Annotated[int, Ge(1), Doc("Epochs that every trial gets before it may be stopped.")] = 1
+    reduction_factor: Annotated[int, Ge(2), Doc("Of this many trials at a rung, `asha` lets one go on.")] = 3
+    startup_trials: Annotated[
+        int, Ge(0), Doc("Trials at random before `tpe` learns, and in full before `median` stops one.")
+    ] = 10
+    seed: Annotated[int, Ge(0), Doc("Seed of the sampler.")] = 0
+    hours: Annotated[
+        Annotated[float, Gt(0)] | None, Doc("Start no trial after this many hours; empty for no such limit.")
+    ] = None
+    retries: Annotated[int, Ge(0), Doc("How often a trial whose process died is gone on with.")] = 3
+    keep: Annotated[int, Ge(1), Doc("The best so many trials keep the weights of their best epoch.")] = 5
+    max_same_errors: Annotated[
+        int, Ge(1), Doc("The sweep stops after this many trials in a row fail with the same error.")
+    ] = 5
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether the metric is best when highest or when lowest."""
+        return "max" if self.metric == "val_accuracy" else "min"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceSettings:
+    """The `resources:` section: what one trial is given, and how many run at once."""
+
+    cpus_per_trial: Annotated[float, Gt(0), Doc("CPU cores of one trial; torch uses as many threads.")] = 1.0
+    gpus_per_trial: Annotated[
+        Literal["auto"] | Annotated[float, Ge(0)],
+        Doc("GPUs of one trial: `auto` (one where there is one), 0, a share such as 0.5, or a whole number."),
+    ] = "auto"
+    workers: Annotated[
+        Annotated[int, Ge(1)] | None, Doc("Most trials at once; empty for as many as the machine has room for.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A sweep, ready to run.
+
+    trial: the settings that the file fixes, in their own types. defaults: those of the version that read the file, so
+    that a resume under a later one does the same. base: the folder that a relative `data.path` or path of `weights` is
+    seen from; it is no part of the record, nor of equality.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    trial: Mapping[str, Any] = field(default_factory=dict)
+    space: Space = field(default_factory=dict)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    resources: ResourceSettings = field(default_factory=ResourceSettings)
+    defaults: Mapping[str, Any] = field(default_factory=lambda: dataclasses.asdict(TrialSettings()))
+    base: Path = field(default=Path(), compare=False)
+
+    def settings_for(self, params: Mapping[str, Any]) -> TrialSettings:
+        """The settings of a trial that was given `params`; an explored setting not among them has its default."""
+        return TrialSettings(**{**self.defaults, **self.trial, **params})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON without `base`; `from_json` gives an equal spec."""
+        return {
+            "data": dataclasses.asdict(self.data),
+            "trial": dict(self.trial),
+            "space": spaces.to_json(self.space),
+            "search": dataclasses.asdict(self.search),
+            "resources": dataclasses.asdict(self.resources),
+            "defaults": dict(self.defaults),
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], *, base: Path = Path()) -> "Spec":
+        """The inverse of `to_json`; the caller knows `base`."""
+        return cls(
+            data=DataSettings(**plain["data"]),
+            trial=plain["trial"],
+            space=spaces.from_json(plain["space"]),
+            search=SearchSettings(**plain["search"]),
+            resources=ResourceSettings(**plain["resources"]),
+            defaults=plain["defaults"],
+            base=base,
+        )
+
+
+_RECORDS = {"data": DataSettings, "trial": TrialSettings, "search": SearchSettings, "resources": ResourceSettings}
+
+
+def load_spec(
+    path: Path | str,
+    *,
+    sets: tuple[str, ...] | list[str] = (),
+    trials: int | None = None,
+    epochs: int | None = None,
+    hours: float | None = None,
+    workers: int | None = None,
+    base: Path | None = None,
+) -> Spec:
+    """Read and check a sweep file; the other arguments are the command line's options of the same names.
+
+    base: what relative paths in the file are seen from, by default the file's own folder (the current one for a ready
+    file). Paths given by `--set` are seen from the current one. Raises UserError, one line for each mistake, in the
+    file's order.
+    """
+    path = Path(path)
+    file = apply_sets(read_yaml(path), sets)
+    options = {
+        ("search", "trials"): trials,
+        ("trial", "epochs"): epochs,
+        ("search", "hours"): hours,
+        ("resources", "workers"): workers,
+    }
+    for key, value in options.items():
+        if value is not None:
+            file = put(file, key, value, option=f"--{key[1]} {value}")
+    return _Reader(file, base_of(path) if base is None else base).spec()
+
+
+class _Reader:
+    """Checks one file section by section, gathering its mistakes."""
+
+    def __init__(self, file: YamlFile, base: Path) -> None:
+        self.base = base
+        self.problems = Problems()
+        self.file = dataclasses.replace(file, data=self._sections(file))
+
+    def spec(self) -> Spec:
+        fixed = {name: self._fixed(name, record) for name, record in _RECORDS.items()}
+        self._names_of_space()
+        trial = {**dataclasses.asdict(TrialSettings()), **fixed["trial"]}
+        space = read_space(self.file, trial=trial, problems=self.problems)
+        self.problems.raise_any()
+        spec = Spec(
+            data=DataSettings(**fixed["data"]),
+            trial=fixed["trial"],
+            space=space,
+            search=SearchSettings(**fixed["search"]),
+            resources=ResourceSettings(**fixed["resources"]),
+            base=self.base,
+        )
+        self._check(spec)
+        check_together(self.file, spec.trial, space, self.problems)
+        self.problems.raise_any()
+        return spec
+
+    def _sections(self, file: YamlFile) -> dict[str, dict[str, Any]]:
+        sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for name, values in file.data.items():
+            if name not in SECTIONS:
+                hint = _belongs(name) or did_you_mean(name, SECTIONS)
+                self._add((name,), "unknown section", expected=f"one of {', '.join(SECTIONS)}", hint=hint, file=file)
+            elif isinstance(values, dict):
+                sections[name] = values
+            elif values is not None:
+                expected = "settings, one `name: value` a line, indented"
+                self._add((name,), "wrong type", got=Shown(values), expected=expected, file=file)
+        return sections
+
+    def _fixed(self, section: str, record: type) -> dict[str, Any]:
+        hints = hints_of(record)
+        values: dict[str, Any] = {}
+        for name, value in self.file.data[section].items():
+            key: KeyPath = (section, name)
+            if name not in hints:
+                self._add(key, "unknown setting", hint=_belongs(name) or did_you_mean(name, hints))
+                continue
+            try:
+                values[name] = self._from_here(key, checked(value, hints[name]))
+            except UnfitError as unfit:
+                self._add(key, unfit.what, got=Shown(value), expected=unfit.expected, hint=unfit.hint)
+        return values
+
+    def _from_here(self, key: KeyPath, value: Any) -> Any:
+        """A path that came by `--set` is seen from the current folder: as seen from `base`, then."""
+        is_path = key == ("data", "path") or (key == ("trial", "weights") and value not in ("auto", "imagenet", "none"))
+        if not is_path or key not in self.file.changed or value is None or Path(value).expanduser().is_absolute():
+            return value
+        if self.base.resolve() == Path.cwd():
+            return value
+        return os.path.relpath(Path.cwd() / value, self.base.resolve())
+
+    def _names_of_space(self) -> None:
+        hints = hints_of(TrialSettings)
+        for name in self.file.data["space"]:
+            if name not in hints:
+                hint = did_you_mean(name, hints) or _belongs(name)
+                self._add(("space", name), "unknown setting", hint=hint)
+            elif name in self.file.data["trial"]:
+                self._add(
+                    ("space", name),
+                    f"{name} is fixed as well, at {self.file.where(('trial', name))}",
+                    hint="keep it under `trial:` or under `space:`",
+                )
+
+    def _check(self, spec: Spec) -> None:
+        data, resources = spec.data, spec.resources
+        if data.source == "folder" and not data.path:
+            key: KeyPath = ("data", "path") if "path" in self.file.data["data"] else ("data", "source")
+            self._add(key, "a folder needs data.path", expected="the path of a folder of pictures")
+        if data.source == "digits" and data.path is not None:
+            self._add(("data", "path"), "digits have no path", got=Shown(data.path), hint="write `source: folder`")
+        if data.val + data.test >= 1:
+            key = ("data", "test") if "test" in self.file.data["data"] else ("data", "val")
+            self._add(
+                key, "no pictures are left to train on", got=Shown(data.val + data.test), expected="val + test < 1"
+            )
+        gpus = resources.gpus_per_trial
+        if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+            self._add(
+                ("resources", "gpus_per_trial"), "out of range", got=gpus, expected="a share below 1 or a whole number"
+            )
+        if not spec.space and spec.search.trials > 1:
+            self._add(
+                ("space",),
+                f"nothing to explore: {spec.search.trials} trials would all be the same",
+                expected="a setting under `space:`",
+                hint="or write `trials: 1` under `search:`",
+            )
+
+    def _add(self, key: KeyPath, what: str, *, file: YamlFile | None = None, **facts: Any) -> None:
+        file = file or self.file
+        error = UserError(f"{dotted(key)}: {what}", where=file.where(key), **facts)
+        self.problems.add(error, line=file.line(key))
+
+
+def _belongs(name: str) -> str | None:
+    """Where a setting of that name stands, for one put in the wrong section."""
+    places = [section for section, record in _RECORDS.items() if name in hints_of(record)]
+    if not places:
+        return None
+    return f"it belongs under `{places[0]}:`" if len(places) == 1 else f"it belongs under one of {', '.join(places)}"
