@@ -80,6 +80,7 @@ class Ledger:
     @classmethod
     def create(cls, run: Path, *, metric: str, mode: str) -> "Ledger":
         """A new, empty ledger in a run's folder."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces the study on the screen
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
         study = optuna.create_study(storage=_storage(run, writable=True), study_name=STUDY, direction=direction)
         return cls(study, metric=metric, mode=mode)
@@ -153,10 +154,10 @@ class Ledger:
         known = self._frozen(number)
         key = f"{_EPOCH}{epoch['epoch']:05d}"
         if key in known.user_attrs:
-            self._report(number)
+            self.report_epochs(number)
             return False
         self.handle(number).set_user_attr(key, dict(epoch))
-        self._report(number)
+        self.report_epochs(number)
         return True
 
     def record_attempt(self, number: int, reason: str) -> int:
@@ -195,8 +196,8 @@ class Ledger:
         ended = sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
         self.study.set_user_attr("forgiven", ended)
 
-    def _report(self, number: int) -> None:
-        """Tells the study each epoch's best value so far; a crash may have kept the last one from it."""
+    def report_epochs(self, number: int) -> None:
+        """Tells the study each recorded epoch's best value so far, where a crash kept one from it."""
         frozen = self._frozen(number)
         handle = None
         best: float | None = None

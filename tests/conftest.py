@@ -4,12 +4,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parent.parent
 PictureFolder = Callable[..., Path]
+
+# A loaded machine is no bug: how long an example takes is not what property tests are for.
+hypothesis.settings.register_profile("tuneyard", deadline=None)
+hypothesis.settings.load_profile("tuneyard")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,6 +21,7 @@ from trainables.data.cache import cache_folder, clear, entries
 from trainables.data.catalog import Catalog
 from trainables.data.decode import BadPictureError, decode
 from trainables.data.digests import Digests
+from trainables.data.parallel import ordered_map
 from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import DamagedStoreError, PixelStore
@@ -78,6 +79,12 @@ class TestDecode:
         reference = np.asarray(image.resize((96, 64), Image.Resampling.BOX)).transpose(2, 0, 1).astype(int)
         pixels = decode(encoded(image, "JPEG", quality=95), channels=3, short_side=64)
         assert np.abs(pixels - reference).mean() < 2
+
+    @pytest.mark.parametrize("size", [(374, 313), (800, 1201), (999, 257)])
+    def test_a_jpeg_has_the_sides_of_any_other_file(self, size):
+        jpeg, png = (decode(encoded(gradient(*size), kind), channels=3, short_side=64) for kind in ("JPEG", "PNG"))
+        assert jpeg.shape == png.shape
+        assert np.abs(jpeg.astype(int) - png).mean() < 2
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF"])
     @pytest.mark.parametrize("channels", [1, 3])
@@ -508,6 +515,25 @@ class TestCache:
         assert not list((tmp_path / "cache" / "pixels").glob(".*.partial"))
 
 
+class TestOrderedMap:
+    def test_results_keep_the_order_and_few_wait(self):
+        begun = []
+
+        def work(number: int) -> int:
+            begun.append(number)
+            return number * number
+
+        results = ordered_map(work, range(1000), threads=2)
+        assert [next(results) for _ in range(10)] == [number * number for number in range(10)]
+        assert len(begun) <= 10 + 4 * 2
+        results.close()
+        assert len(begun) < 30
+
+    def test_an_error_ends_it(self):
+        with pytest.raises(ZeroDivisionError):
+            list(ordered_map(lambda number: 1 // number, [1, 0, 1], threads=2))
+
+
 def test_hymenoptera_with_its_gif(real_data, own_cache):
     catalog = catalog_of(real_data / "hymenoptera_data")
     store = build_store(catalog, short_side=64, cache=own_cache, on_bad_image="error")
@@ -518,6 +544,7 @@ def test_hymenoptera_with_its_gif(real_data, own_cache):
 MEMORY = """
 import resource, sys
 from pathlib import Path
+from trainables.data.parallel import ordered_map
 from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,5 +1,6 @@
 """Starting weights: found or said to be missing, read without running anything, loaded where they fit."""
 
+import contextlib
 import http.server
 import os
 import pickle
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
@@ -52,8 +55,8 @@ def save(content: object, path: Path) -> Path:
 
 
 def build(resolved: Weights, *, channels: int = 3, **changes):
-    settings = TrialSettings(**{"model": MODEL, "image_size": 32, **changes})
-    return build_model(settings, classes=2, channels=channels, weights=resolved)
+    chosen = TrialSettings(**{"model": MODEL, "image_size": 32, **changes})
+    return build_model(chosen, classes=2, channels=channels, weights=resolved)
 
 
 def backbone(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -262,6 +265,24 @@ def test_a_file_of_anything_else_is_refused(name, content, tmp_path):
     with pytest.raises(UserError) as caught:
         resolve_weights(name, MODEL, base=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), suffix=st.sampled_from(["pth", "safetensors"]))
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(data, suffix, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / f"w.{suffix}"
+    content = {"a.weight": torch.ones(4, 3), "a.bias": torch.zeros(4)}
+    if suffix == "pth":
+        save(content, path)
+    else:
+        save_file(content, path)
+    damaged = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=8)):
+        damaged[place : place + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+    path.write_bytes(damaged)
+    with contextlib.suppress(UserError):
+        assert all(isinstance(tensor, torch.Tensor) for tensor in read_state(path).values())
 
 
 @pytest.mark.parametrize(

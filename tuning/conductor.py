@@ -99,6 +99,7 @@ class Conductor:
         return self._start(self.ledger.study.ask().number)
 
     def _start(self, number: int) -> Job | Signal:
+        self.ledger.report_epochs(number)
         record = self.ledger.trial(number)
         if not record.settings:
             params = suggest(self.ledger.handle(number), self.spec.space)

@@ -6,6 +6,7 @@ Raises `BadPictureError` with the reason for what cannot be read.
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,25 +41,36 @@ def decode(picture: Path | bytes | np.ndarray, *, channels: int, short_side: int
     first is taken. The array is a view of one laid out [H, W, C]. `BadPictureError` when it cannot be read.
     """
     if isinstance(picture, np.ndarray):
-        return _channels_first(_shrunk(_in_mode(Image.fromarray(picture), MODES[channels]), short_side))
+        frame = Frame(Image.fromarray(picture))
+        return _channels_first(_shrunk(frame, _in_mode(frame.image, MODES[channels]), short_side))
     try:
         source = io.BytesIO(picture) if isinstance(picture, bytes) else io.BytesIO(picture.read_bytes())
     except OSError as error:
         raise BadPictureError(error.strerror or str(error)) from error
     if not source.getbuffer().nbytes:
         raise BadPictureError("empty file")
-    image = _loaded(source, short_side)
-    return _channels_first(_upright(_shrunk(_in_mode(image, MODES[channels]), short_side), _orientation(image)))
+    frame = _loaded(source, short_side)
+    shrunk = _shrunk(frame, _in_mode(frame.image, MODES[channels]), short_side)
+    return _channels_first(_upright(shrunk, _orientation(frame.image)))
 
 
-def _loaded(source: io.BytesIO, short_side: int) -> Image.Image:
+@dataclass(frozen=True)
+class Frame:
+    """A decoded picture, and where its decoder has shrunk it already: its full size and the part that shows it."""
+
+    image: Image.Image
+    full: tuple[int, int] | None = None
+    box: tuple[float, float, float, float] | None = None
+
+
+def _loaded(source: io.BytesIO, short_side: int) -> Frame:
     """The first frame, decoded; every way in which Pillow fails on a broken file becomes a `BadPictureError`."""
     try:
         image = Image.open(source, formats=FORMATS)
         # A JPEG decoder can halve a picture for little; twice the wanted size leaves the antialiasing its work.
-        image.draft(None, (2 * short_side, 2 * short_side))
+        full, draft = image.size, image.draft(None, (2 * short_side, 2 * short_side))
         image.load()
-        return image
+        return Frame(image, full, draft[1]) if draft else Frame(image)
     except UnidentifiedImageError as error:
         raise BadPictureError("not a picture of a known format") from error
     except Image.DecompressionBombError as error:
@@ -109,12 +121,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(wide / 257).astype(np.uint8))
 
 
-def _shrunk(image: Image.Image, short_side: int) -> Image.Image:
-    short = min(image.size)
+def _shrunk(frame: Frame, image: Image.Image, short_side: int) -> Image.Image:
+    """`image`, which is `frame`'s in another mode; the sides come from the full size, as if none were shrunk yet."""
+    full = frame.full or image.size
+    short = min(full)
     if short <= short_side:
         return image
-    width, height = (max(short_side, int(short_side * side / short)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    width, height = (max(short_side, int(short_side * side / short)) for side in full)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=frame.box)
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -1,0 +1,209 @@
+"""The sweep's decisions, without Ray: exact after a crash at any write, and right with several workers."""
+
+from pathlib import Path
+
+import pytest
+
+from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
+from tuning.conductor import Job, Signal
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> CrashingJournal:
+    return CrashingJournal(monkeypatch)
+
+
+def uninterrupted(tmp_path: Path, **search: object) -> Simulation:
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    whole = Simulation(folder, small_spec(**search))
+    whole.drive()
+    return whole
+
+
+def test_a_sweep_runs_its_trials_and_prunes(tmp_path: Path) -> None:
+    whole = uninterrupted(tmp_path)
+    states = [row["state"] for row in whole.table()]
+    assert len(states) == 12
+    assert {"complete", "pruned", "failed"} <= set(states)
+
+
+@pytest.mark.parametrize("how", ["before", "torn", "after"])
+def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJournal, how: str) -> None:
+    whole = uninterrupted(tmp_path, trials=8)
+    expected, files, writes = whole.table(), whole.files(), journal.writes
+    for write in range(3, writes + 1):  # the first ones make the study, before the run has its name
+        folder = tmp_path / f"{how}-{write}"
+        folder.mkdir()
+        crashed = Simulation(folder, small_spec(trials=8))
+        journal.at(write - 2, how)
+        with pytest.raises(Crash):
+            crashed.drive()
+        journal.never()
+        crashed.drive()
+        assert crashed.table() == expected, f"crash {how} write {write}"
+        assert crashed.files() == files, f"crash {how} write {write}"
+        again = len(crashed.epochs_run) - len(set(crashed.epochs_run))
+        assert again <= 1, f"crash {how} write {write}: {again} epochs were done again"
+
+
+def test_crash_after_crash_changes_nothing(tmp_path: Path, journal: CrashingJournal) -> None:
+    whole = uninterrupted(tmp_path)
+    folder = tmp_path / "often"
+    folder.mkdir()
+    crashed = Simulation(folder, small_spec(), seed=5)
+    crashes = 0
+    while True:
+        journal.at(crashed.random.randint(1, 9), crashed.random.choice(["before", "torn", "after"]))
+        try:
+            crashed.drive()
+            break
+        except Crash:
+            crashes += 1
+    assert crashes >= 20
+    assert crashed.table() == whole.table()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_two_workers_nothing_is_lost_doubled_or_run_again(
+    tmp_path: Path, journal: CrashingJournal, seed: int
+) -> None:
+    sweep = Simulation(tmp_path, small_spec(), limit=2, seed=seed)
+    crashes = 0
+    while True:
+        journal.at(sweep.random.randint(1, 25), sweep.random.choice(["before", "torn", "after"]))
+        before = {(row["number"], epoch["epoch"]) for row in sweep.table() for epoch in row["epochs"]}
+        done_before = len(sweep.epochs_run)
+        try:
+            sweep.drive()
+            crashed = False
+        except Crash:
+            crashed = True
+            crashes += 1
+        fresh = sweep.epochs_run[done_before:]
+        assert not before & set(fresh), f"seed {seed}: recorded epochs were run again"
+        if not crashed:
+            break
+    rows = sweep.table()
+    assert crashes >= 3
+    assert [row["number"] for row in rows] == list(range(12))
+    assert all(row["state"] in ("complete", "pruned", "failed") for row in rows)
+    for row in rows:
+        assert [epoch["epoch"] for epoch in row["epochs"]] == list(range(1, len(row["epochs"]) + 1))
+
+
+def test_a_stop_at_any_epoch_changes_nothing(tmp_path: Path) -> None:
+    whole = uninterrupted(tmp_path)
+    left_running = 0
+    for epochs in range(1, len(whole.epochs_run)):
+        folder = tmp_path / f"stopped-{epochs}"
+        folder.mkdir()
+        stopped = Simulation(folder, small_spec())
+        assert stopped.drive(stop_after=epochs).outcome() is None
+        left_running += [row["state"] for row in stopped.table()].count("running")
+        stopped.drive()
+        assert stopped.table() == whole.table()
+        assert stopped.epochs_run == whole.epochs_run, "a stop costs no epoch"
+    assert left_running >= 10
+
+
+def test_a_finished_sweep_is_extended_with_its_history(tmp_path: Path) -> None:
+    whole = uninterrupted(tmp_path, trials=20)
+    folder = tmp_path / "extended"
+    folder.mkdir()
+    sweep = Simulation(folder, small_spec(trials=8))
+    assert sweep.drive().outcome() == "trials"
+    sweep.spec = small_spec(trials=20)
+    sweep.drive()
+    assert sweep.table() == whole.table()
+    suggestions = [tuple(row["params"].items()) for row in sweep.table()]
+    assert len(set(suggestions)) == 20
+
+
+def test_a_lost_worker_is_replaced_so_many_times(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=1, retries=2))
+    conductor = sweep.conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    sweep._one_epoch(conductor, job, 1)
+    for _ in range(2):
+        conductor.worker_lost(0, "killed")
+        job = conductor.next_job()
+        assert isinstance(job, Job)
+        assert job.checkpoint == "trials/0/epoch-00001.safetensors"
+    conductor.worker_lost(0, "killed again")
+    assert conductor.next_job() is Signal.DONE
+    trial = sweep.open().trials()[0]
+    assert (trial.state, trial.error) == ("failed", "its worker died 3 times; the last time: killed again")
+
+
+def test_lost_workers_count_over_a_crash(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=1, retries=1))
+    conductor = sweep.conductor()
+    conductor.next_job()
+    conductor.worker_lost(0, "first")
+    conductor = sweep.conductor()
+    conductor.next_job()
+    conductor.worker_lost(0, "second")
+    assert sweep.open().trials()[0].state == "failed"
+
+
+def test_the_same_error_five_times_in_a_row_stops_the_sweep(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=50))
+    conductor = sweep.conductor()
+    for number in range(5):
+        job = conductor.next_job()
+        assert isinstance(job, Job)
+        conductor.trial_failed(number, "no such file")
+    assert conductor.next_job() is Signal.DONE
+    assert conductor.outcome() == "errors"
+    # and it does not stop again at once when it is resumed
+    ledger = sweep.open(writable=True)
+    ledger.forgive_errors()
+    conductor = sweep.conductor()
+    assert isinstance(conductor.next_job(), Job)
+    conductor.trial_failed(5, "no such file")
+    assert isinstance(conductor.next_job(), Job)
+
+
+def test_different_errors_do_not_stop_it(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=50))
+    conductor = sweep.conductor()
+    for number in range(20):
+        assert isinstance(conductor.next_job(), Job)
+        conductor.trial_failed(number, f"error {number % 2}")
+
+
+def test_hours_spent_count_after_a_resume(tmp_path: Path) -> None:
+    hours = 30 / 3600  # thirty epochs of the simulation, one second each
+    sweep = Simulation(tmp_path, small_spec(trials=50, hours=hours))
+    sweep.drive(stop_after=10)
+    sweep.now += 1e6  # time between two runs does not count
+    conductor = sweep.drive()
+    assert conductor.outcome() == "hours"
+    assert 30 <= len(sweep.epochs_run) <= 31
+    assert sweep.conductor().next_job() is Signal.DONE
+
+
+def test_what_is_enqueued_by_hand_is_run(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=2))
+    point = {"lr": 0.004, "momentum": 0.5, "freeze": "layer2"}
+    sweep.open(writable=True).study.enqueue_trial(point)
+    sweep.drive()
+    assert sweep.table()[0]["params"] == point
+
+
+def test_best_epoch_is_the_score_and_its_checkpoint_is_kept(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=6, pruner="none", keep=2))
+    sweep.drive()
+    trials = [trial for trial in sweep.open().trials() if trial.state == "complete"]
+    for trial in trials:
+        values = [formula(_settings(sweep, trial), epoch)["val_accuracy"] for epoch in range(1, 10)]
+        assert trial.value == max(values)
+        assert trial.best_epoch == values.index(max(values)) + 1
+    best = sorted(trials, key=lambda t: (-t.value, t.number))[:2]
+    assert sweep.files() == sorted(t.checkpoint(t.best_epoch) for t in best)
+
+
+def _settings(sweep: Simulation, trial):
+    return sweep.spec.settings_for(trial.params)

@@ -1,0 +1,432 @@
+"""Export and predict: the folder gives the sweep's own accuracy without the sweep, and is checked as a stranger's."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from runs import make_run
+from safetensors.torch import load_file, save_file
+from torchvision import models
+
+from reports.export import export_model
+from reports.ledger import Ledger
+from reports.modelfile import DESCRIPTION, WEIGHTS, file_digest, read_description
+from reports.picture_files import find_pictures
+from reports.predict import Predictor
+from reports.sweep import Sweep
+from trainables.checkpoint import checkpoint_path
+from trainables.data.cache import cache_folder
+from trainables.data.pixels import build_store
+from trainables.data.sources import DataSettings, read_catalog
+from trainables.data.transforms import short_side_for
+from trainables.errors import UserError
+from trainables.finetune import finetune
+from trainables.models.weights import Weights, resolve_weights
+from trainables.models.zoo import MODELS, facts
+from trainables.settings import TrialSettings
+
+CLASSES = ("<b>ants</b>", "bees | `wasps`")
+COMMON = {"image_size": 40, "precision": "fp32", "batch_size": 4, "augment": "flip", "lr": 0.005}
+
+
+def paint(folder: Path, *, per_class: int = 6, mode: str = "RGB") -> Path:
+    """Photographs of two classes that differ in colour and brightness, of several sizes, some turned by EXIF."""
+    for label, name in enumerate(CLASSES):
+        for split in ("train", "val"):
+            place = folder / split / name.replace("/", "-")
+            place.mkdir(parents=True)
+            for number in range(per_class):
+                rng = np.random.default_rng([label, number, split == "val"])
+                size = (50 + 3 * number, 60, 3)
+                pixels = np.clip(rng.normal(90 + 60 * label, 60, size), 0, 255).astype(np.uint8)
+                exif = Image.Exif()
+                exif[0x0112] = 1 + number
+                Image.fromarray(pixels).convert(mode).save(place / f"{number}.jpg", exif=exif)
+    return folder
+
+
+def train_run(
+    root: Path,
+    pictures: Path,
+    trials: list[dict],
+    *,
+    weights_of: Callable[[TrialSettings], Weights],
+    color: str = "rgb",
+) -> Path:
+    """A run whose trials were really trained, in the order of writes of a sweep's driver, without Ray."""
+    run = make_run(root / "runs", trials=[])
+    settings = [TrialSettings(**{**COMMON, **trial}) for trial in trials]
+    catalog = read_catalog(DataSettings(source="folder", path=str(pictures), color=color), base=root)
+    short = short_side_for(settings[0].image_size, settings[0].center_crop)
+    store = build_store(catalog, short_side=short, cache=cache_folder(), on_bad_image="error")
+    record = json.loads((run / "sweep.json").read_text())
+    record |= {"classes": list(store.classes), "channels": store.channels, "weights": {}}
+    record["data"] = {
+        "fingerprint": store.fingerprint,
+        "short_side": store.short_side,
+        "counts": store.counts(),
+        "skipped": [],
+    }
+    ledger = Ledger.open(run, metric="val_accuracy", mode="max", writable=True)
+    for setting in settings:
+        weights = weights_of(setting)
+        record["weights"].setdefault(setting.weights, {})[setting.model] = dataclasses.asdict(weights)
+        number = ledger.study.ask().number
+        ledger.record_settings(number, dataclasses.asdict(setting))
+        for result in finetune(setting, store=store, data_seed=0, weights=weights):
+            checkpoint = checkpoint_path(number, result.epoch)
+            result.snapshot().save(run / checkpoint)
+            ledger.record_epoch(number, {**result.metrics(), "elapsed": 0.0, "checkpoint": checkpoint})
+        ledger.finish(number, "complete")
+    (run / "sweep.json").write_text(json.dumps(record))
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `runs/resnet18` (two trials), `pictures` and `start.pth`; tests copy what they change."""
+    root = tmp_path_factory.mktemp("trained")
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1().state_dict(), root / "start.pth")
+    paint(root / "pictures")
+    trials = [
+        {"model": "squeezenet1_1", "weights": "start.pth", "freeze": "backbone", "epochs": 2, "seed": 1},
+        {"model": "squeezenet1_1", "weights": "start.pth", "freeze": "none", "epochs": 1, "lr": 1e-6},
+    ]
+    train_run(
+        root, root / "pictures", trials, weights_of=lambda s: resolve_weights(s.weights, s.model, base=root)
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> Path:
+    return export_model(Sweep.open(trained / "runs/resnet18"), trained / "model")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run to do harm to; its weights file is a copy too."""
+    run = Path(shutil.copytree(trained / "runs/resnet18", tmp_path / "run"))
+    shutil.copy(trained / "start.pth", tmp_path / "start.pth")
+    record = json.loads((run / "sweep.json").read_text())
+    record["weights"]["start.pth"]["squeezenet1_1"]["path"] = str(tmp_path / "start.pth")
+    (run / "sweep.json").write_text(json.dumps(record))
+    return run
+
+
+@pytest.fixture
+def stranger(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported folder to do harm to."""
+    return Path(shutil.copytree(exported, tmp_path / "stranger"))
+
+
+def accuracy(predictor: Predictor, pictures: Path) -> float:
+    found = list(predictor.predict([pictures / "val"]))
+    return sum(p.label == Path(p.path).parent.name for p in found) / len(found)
+
+
+# export
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_export_has_the_accuracy_that_the_sweep_recorded(trained: Path, tmp_path: Path, number: int) -> None:
+    sweep = Sweep.open(trained / "runs/resnet18")
+    folder = export_model(sweep, tmp_path / "model", number=number)
+    trial = sweep.ledger().trial(number)
+    assert accuracy(Predictor.load(folder), trained / "pictures") == pytest.approx(trial.value)
+    document = json.loads((folder / DESCRIPTION).read_text())
+    assert document["trial"] == number
+    assert document["metrics"]["epoch"] == trial.best_epoch
+    assert document["metrics"]["val_accuracy"] == trial.value
+
+
+def test_the_description_says_where_the_model_comes_from(trained: Path, exported: Path) -> None:
+    sweep = Sweep.open(trained / "runs/resnet18")
+    best = sweep.ledger().best()
+    assert best is not None
+    document = json.loads((exported / DESCRIPTION).read_text())
+    assert document["schema"] == 1
+    assert document["architecture"] == "squeezenet1_1"
+    assert document["classes"] == sweep.record["classes"]
+    assert (document["channels"], document["image_size"], document["center_crop"]) == (3, 40, 0.875)
+    assert tuple(document["mean"]) == facts("squeezenet1_1").mean
+    assert document["sha256"] == file_digest(exported / WEIGHTS)
+    assert document["metrics"]["split"] == "val"
+    assert document["selected_by"] == {"metric": "val_accuracy", "mode": "max", "value": best.value, "trials": 2}
+    assert document["data"]["fingerprint"] == sweep.record["data"]["fingerprint"]
+    assert document["settings"]["weights"] == "start.pth"
+    assert document["starting_weights"]["sha256"] == file_digest(trained / "start.pth")
+    assert set(document["versions"]) == {"tuneyard", "torch", "torchvision"}
+    for file in (DESCRIPTION, "README.md"):
+        assert str(trained) not in (exported / file).read_text()
+    assert set(load_file(exported / WEIGHTS)) == set(models.squeezenet1_1().state_dict())
+    assert sorted(path.name for path in exported.iterdir()) == ["README.md", DESCRIPTION, WEIGHTS]
+    assert exported.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: Path, exported: Path) -> None:
+    text = (exported / "README.md").read_text()
+    assert "<b>" not in text
+    assert "&lt;b&gt;ants&lt;-b&gt;" in text
+    recipe = text.split("```python\n")[1].split("```")[0]
+    picture = next((trained / "pictures/val").rglob("0.jpg"))  # not turned by its EXIF data
+    code = recipe.replace('"picture.jpg"', repr(str(picture)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=exported, capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    label, probability = result.stdout.strip().rsplit(" ", 1)
+    (ours,) = Predictor.load(exported).predict([picture])
+    assert ours.probability is not None
+    assert (label, float(probability)) == (ours.label, pytest.approx(ours.probability, abs=0.02))
+
+
+@pytest.mark.parametrize(
+    ("model", "freeze"), [("resnet18", "layer2"), ("googlenet", 3), ("vit_b_16", "backbone"), ("mobilenet_v3_small", 0)]
+)
+def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, model: str, freeze: str | int) -> None:
+    """What is frozen comes from the seed alone, and grey pictures have one channel."""
+    paint(tmp_path / "pictures", per_class=2, mode="L")
+    size = 32 if model == "vit_b_16" else 40
+    trial = {"model": model, "weights": "none", "freeze": freeze, "epochs": 1, "image_size": size, "seed": 5}
+    none = Weights("none", None, None, "random")
+    run = train_run(tmp_path, tmp_path / "pictures", [trial], weights_of=lambda _: none, color="grey")
+    sweep = Sweep.open(run)
+    folder = export_model(sweep, tmp_path / "model")
+    predictor = Predictor.load(folder)
+    assert predictor.description.channels == 1
+    assert accuracy(predictor, tmp_path / "pictures") == sweep.ledger().trial(0).value
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    picture = next((tmp_path / "pictures").rglob("0.jpg"))
+    names: dict = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(code.replace('"picture.jpg"', repr(str(picture))), names)
+    (ours,) = predictor.predict([picture])
+    assert float(names["probabilities"].max()) == pytest.approx(ours.probability, abs=0.02)
+
+
+def test_an_export_replaces_an_export_and_nothing_else(trained: Path, exported: Path, tmp_path: Path) -> None:
+    sweep = Sweep.open(trained / "runs/resnet18")
+    folder = export_model(sweep, tmp_path / "a" / "model", number=1)
+    assert json.loads((folder / DESCRIPTION).read_text())["trial"] == 1
+    export_model(sweep, folder)
+    assert (folder / WEIGHTS).read_bytes() == (exported / WEIGHTS).read_bytes()
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="also holds other files"):
+        export_model(sweep, folder)
+    for name, content in (("mine", "a.txt"), ("json", DESCRIPTION)):
+        other = tmp_path / name
+        other.mkdir()
+        (other / content).write_text('{"hello": 1}')
+        with pytest.raises(UserError, match="something else"):
+            export_model(sweep, other)
+        assert (other / content).read_text() == '{"hello": 1}'
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="a file of this name"):
+        export_model(sweep, tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    export_model(sweep, tmp_path / "empty", number=1)
+
+
+def test_starting_weights_that_changed_or_are_gone(run: Path, tmp_path: Path) -> None:
+    state = torch.load(tmp_path / "start.pth", weights_only=True)
+    state["features.0.bias"] += 1
+    torch.save(state, tmp_path / "start.pth")
+    with pytest.raises(UserError, match="changed"):
+        export_model(Sweep.open(run), tmp_path / "out")
+    (tmp_path / "start.pth").unlink()
+    with pytest.raises(UserError, match="no such file"):
+        export_model(Sweep.open(run), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpoints_that_are_gone_damaged_or_another_trial_s(run: Path, tmp_path: Path) -> None:
+    sweep = Sweep.open(run)
+    trial = sweep.ledger().trial(0)
+    path = run / str(trial.checkpoint(trial.best_epoch))
+    content = path.read_bytes()
+    path.write_bytes(content[:-10])
+    with pytest.raises(UserError, match="cannot be read"):
+        export_model(sweep, tmp_path / "out", number=0)
+    shutil.copy(run / checkpoint_path(1, 1), path)
+    with pytest.raises(UserError, match="another trial"):
+        export_model(sweep, tmp_path / "out", number=0)
+    path.unlink()
+    with pytest.raises(UserError, match="not there any more"):
+        export_model(sweep, tmp_path / "out", number=0)
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_trials_that_cannot_be_exported(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path))
+    with pytest.raises(UserError, match="no such trial"):
+        export_model(sweep, tmp_path / "out", number=99)
+    with pytest.raises(UserError, match="no finished epoch"):
+        export_model(sweep, tmp_path / "out", number=3)
+    with pytest.raises(UserError, match="not there any more"):
+        export_model(sweep, tmp_path / "out")
+    with pytest.raises(UserError, match="no trial is complete"):
+        export_model(Sweep.open(make_run(tmp_path, name="empty", trials=[])), tmp_path / "out")
+
+
+# predicting
+
+
+def test_predictions_of_files_folders_and_globs(trained: Path, exported: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(exported)
+    val = trained / "pictures" / "val"
+    by_folder = list(predictor.predict([val], batch_size=5))
+    assert [p.path for p in by_folder] == sorted(str(path) for path in val.rglob("*.jpg"))
+    for prediction in by_folder:
+        assert prediction.error is None
+        assert prediction.top[0] == (prediction.label, prediction.probability)
+        assert {name for name, _ in prediction.top} == set(predictor.classes)
+        assert math.isclose(sum(value for _, value in prediction.top), 1, abs_tol=1e-5)
+    by_glob = list(predictor.predict([f"{val}/*/*.jpg"], batch_size=1, top=1))
+    assert [p.label for p in by_glob] == [p.label for p in by_folder]
+    assert [len(p.top) for p in by_glob] == [1] * len(by_folder)
+    assert [p.probability for p in by_glob] == pytest.approx([p.probability for p in by_folder], abs=1e-5)
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_predicted(trained: Path, exported: Path, tmp_path: Path) -> None:
+    good = next((trained / "pictures").rglob("*.jpg"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.jpg").write_text("no picture")
+    (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:200])
+    asked = [tmp_path / "no.jpg", good, tmp_path / "missing.jpg", tmp_path / "empty", tmp_path / "x*.png"]
+    found = list(Predictor.load(exported).predict([*asked, tmp_path / "cut.jpg"], batch_size=2))
+    assert [p.label is not None for p in found] == [False, True, False, False, False, False]
+    assert [p.error for p in found][2:5] == ["no such file", "no pictures in this folder", "no such file"]
+    assert all((p.error is None) == (p.probability is not None) for p in found)
+    assert found[0].to_json() == {
+        "path": str(tmp_path / "no.jpg"), "label": None, "probability": None, "top": [], "error": found[0].error,
+    }  # fmt: skip
+
+
+def test_find_pictures(tmp_path: Path) -> None:
+    for name in ("b/2.JPG", "b/1.png", "a.jpeg", "notes.txt", ".hidden/3.jpg", "b/.4.jpg", "[x].png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+
+    def names(*paths: Path) -> list[str]:
+        return [found.path.relative_to(tmp_path).as_posix() for found in find_pictures(paths)]
+
+    assert names(tmp_path) == ["[x].png", "a.jpeg", "b/1.png", "b/2.JPG"]
+    assert names(tmp_path / "notes.txt", tmp_path / "b" / "*.png") == ["notes.txt", "b/1.png"]
+    assert names(tmp_path / "[x].png") == ["[x].png"]  # a file that is there is no glob
+    assert names(tmp_path / "**" / "*.png") == ["[x].png", "b/1.png"]
+    (tmp_path / "b" / "circle").symlink_to(tmp_path)
+    assert names(tmp_path) == ["[x].png", "a.jpeg", "b/1.png", "b/2.JPG"]
+
+
+# a folder from a stranger
+
+
+def change(folder: Path, **fields: object) -> None:
+    document = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps({**document, **fields}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schema": 2},
+        {"architecture": "resnet19"},
+        {"architecture": "os.system"},
+        {"architecture": 3},
+        {"classes": ["ants"] * 2},
+        {"classes": []},
+        {"classes": "ab"},
+        {"classes": ["ants", 3]},
+        {"classes": ["ants", "bees", "wasps"]},  # more than the head has
+        {"channels": 2},
+        {"channels": True},
+        {"channels": 1},  # the weights are of three
+        {"image_size": 10**9},
+        {"image_size": 40.5},
+        {"image_size": 4},  # too small for this network
+        {"center_crop": 0},
+        {"center_crop": "1"},
+        {"short_side": -1},
+        {"mean": [0.5]},
+        {"mean": [0.5, 0.5, "x"]},
+        {"std": [0.5, 0.5, 0]},
+        {"std": None},
+        {"sha256": "0" * 64},
+        {"sha256": None},
+    ],
+    ids=str,
+)
+def test_descriptions_that_cannot_be_right(stranger: Path, fields: dict) -> None:
+    change(stranger, **fields)
+    with pytest.raises(UserError) as raised:
+        Predictor.load(stranger)
+    assert "\n" not in str(raised.value)
+    assert str(stranger) in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', "[" * 100_000, '{"schema": NaN}'])
+def test_descriptions_that_are_none(stranger: Path, content: str) -> None:
+    (stranger / DESCRIPTION).write_text(content)
+    with pytest.raises(UserError):
+        Predictor.load(stranger)
+
+
+def test_folders_that_are_none(tmp_path: Path, stranger: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path, stranger / WEIGHTS):
+        with pytest.raises(UserError, match="no exported model here"):
+            Predictor.load(path)
+    (stranger / WEIGHTS).unlink()
+    with pytest.raises(UserError, match="weights are missing"):
+        Predictor.load(stranger)
+
+
+def _without(state: dict) -> dict:
+    return {name: tensor for name, tensor in state.items() if name != "features.0.bias"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_without, "lacks features.0.bias"),
+        (lambda state: {**state, "evil": torch.zeros(1)}, "has not, evil"),
+        (lambda state: {**state, "features.0.bias": torch.zeros(3)}, "shape"),
+        (lambda state: {**state, "features.0.bias": state["features.0.bias"].double()}, "float64"),
+        (lambda state: {**state, "features.0.bias": state["features.0.bias"] * math.nan}, "NaN"),
+    ],
+)
+def test_weights_that_do_not_fit(stranger: Path, harm: Callable[[dict], dict], message: str) -> None:
+    save_file(harm(load_file(stranger / WEIGHTS)), stranger / WEIGHTS)
+    change(stranger, sha256=file_digest(stranger / WEIGHTS))
+    with pytest.raises(UserError, match=message):
+        Predictor.load(stranger)
+
+
+def test_weights_that_are_no_safetensors(stranger: Path) -> None:
+    torch.save({"evil": torch.zeros(1)}, stranger / WEIGHTS)
+    with pytest.raises(UserError, match="not the weights"):
+        Predictor.load(stranger)
+    change(stranger, sha256=file_digest(stranger / WEIGHTS))
+    with pytest.raises(UserError, match="cannot be read"):
+        Predictor.load(stranger)
+
+
+def test_a_description_reads_back_as_it_was_written(exported: Path) -> None:
+    description = read_description(exported)
+    assert description.to_json() == json.loads((exported / DESCRIPTION).read_text())
+    assert description.architecture in MODELS

@@ -1,0 +1,120 @@
+"""A run's folder: found, opened, described, listed; damaged ones are said in one line."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from runs import HOSTILE, Planned, make_epoch, make_run
+
+from reports.ledger import Ledger
+from reports.sweep import LOCK, Sweep, describe, driver_of, find_run, list_runs, metric_mode, run_folders, standing
+from trainables.errors import UserError
+
+EPOCH_KEYS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"}
+
+
+def test_the_document_of_a_sweep(tmp_path: Path) -> None:
+    """The keys that `tune show --json` promises within schema 1."""
+    document = describe(Sweep.open(make_run(tmp_path)))
+    assert list(document) == ["schema", "name", "state", "metric", "mode", "budget", "counts", "best", "trials"]
+    assert document["schema"] == 1
+    assert (document["name"], document["metric"], document["mode"]) == ("resnet18", "val_accuracy", "max")
+    assert document["budget"] == {"trials": 12, "epochs": 3, "hours": None}
+    assert document["counts"] == {"complete": 3, "pruned": 1, "failed": 5, "running": 1}
+    assert document["best"] == {
+        "number": 1,
+        "value": 0.95,
+        "epoch": 2,
+        "params": {"lr": 0.02, "freeze": "layer2", "nesterov": False},
+    }
+    assert [trial["number"] for trial in document["trials"]] == list(range(10))
+    for trial in document["trials"]:
+        assert set(trial) == {"number", "state", "params", "value", "best_epoch", "error", "epochs"}
+        assert all(set(epoch) == EPOCH_KEYS for epoch in trial["epochs"])
+    assert [trial["error"] for trial in document["trials"] if trial["state"] == "failed"] == list(HOSTILE)
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_standing_is_the_document_without_its_trials(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path))
+    ledger = sweep.ledger()
+    document = describe(sweep)
+    del document["trials"]
+    assert standing(sweep, ledger, ledger.trials()) == document
+
+
+def test_a_sweep_by_loss_goes_down(tmp_path: Path) -> None:
+    trials = [Planned("complete", values=[0.5, 0.3, 0.4]), Planned("complete", values=[0.6])]
+    document = describe(Sweep.open(make_run(tmp_path, metric="val_loss", trials=trials)))
+    assert document["mode"] == "min"
+    assert (document["best"]["number"], document["best"]["value"], document["best"]["epoch"]) == (0, 0.3, 2)
+
+
+def test_metric_mode() -> None:
+    assert (metric_mode("val_accuracy"), metric_mode("val_loss")) == ("max", "min")
+
+
+def test_numbers_that_json_has_no_word_for_become_null(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=[Planned("running")])
+    ledger = Ledger.open(run, metric="val_accuracy", mode="max", writable=True)
+    ledger.record_epoch(0, make_epoch(0, 1, train_loss=math.inf, val_accuracy=math.nan))
+    text = json.dumps(describe(Sweep.open(run)), allow_nan=False)
+    assert json.loads(text)["trials"][0]["epochs"][0]["train_loss"] is None
+
+
+def test_state_follows_the_driver_and_the_outcome(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert describe(Sweep.open(run))["state"] == "interrupted"
+    (run / "driver.json").write_text('{"pid": 1, "host": "here", "since": "now"}')
+    assert driver_of(run) is None
+    with FileLock(run / LOCK):
+        assert driver_of(run) == {"pid": 1, "host": "here", "since": "now"}
+        assert describe(Sweep.open(run))["state"] == "running"
+    assert driver_of(run) is None
+    assert describe(Sweep.open(make_run(tmp_path, name="done", outcome="trials")))["state"] == "finished"
+
+
+def test_epochs_planned_are_unknown_when_explored(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=[])
+    record = json.loads((run / "sweep.json").read_text())
+    record["spec"]["space"]["epochs"] = {"kind": "int", "low": 1, "high": 5, "log": False, "step": 1, "when": None}
+    (run / "sweep.json").write_text(json.dumps(record))
+    assert describe(Sweep.open(run))["budget"]["epochs"] is None
+
+
+def test_a_run_is_found_by_folder_or_name_and_keeps_its_folder_s_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert find_run("resnet18", runs=tmp_path) == run
+    assert find_run(str(run), runs=Path("elsewhere")) == run
+    moved = run.rename(tmp_path / "moved here")
+    assert Sweep.open(moved).name == "moved here"
+    assert Sweep.open(moved).trial_folder(3) == moved / "trials" / "3"
+    with pytest.raises(UserError, match=r"no such sweep.*there is: moved here"):
+        find_run("resnet18", runs=tmp_path)
+    with pytest.raises(UserError, match="there is none under"):
+        find_run("resnet18", runs=tmp_path / "nowhere")
+
+
+def test_runs_are_listed_and_a_damaged_one_hides_no_other(tmp_path: Path) -> None:
+    for name in ("b", "a", ".c.new"):
+        make_run(tmp_path, name=name, trials=[])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sweep.json").write_text("{")
+    assert [folder.name for folder in run_folders(tmp_path)] == ["a", "b", "broken"]
+    assert [sweep.name for sweep in list_runs(tmp_path)] == ["a", "b"]
+    assert list_runs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no sweep"), ("{", "cannot be read"), ("[]", "another version"), ('{"schema": 2}', "another version")],
+)
+def test_a_folder_that_is_no_sweep(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UserError, match=message) as raised:
+        Sweep.open(tmp_path)
+    assert str(raised.value).startswith(str(tmp_path))

@@ -1,0 +1,266 @@
+"""Tables as data, and drawn so that no text of a user's does harm."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from runs import HOSTILE, TRIALS, Planned, make_run
+
+from reports.frames import EPOCH_COLUMNS, TRIAL_COLUMNS, epochs_frame, trials_frame
+from reports.sweep import Sweep
+from reports.tables import (
+    Table,
+    categorical_settings,
+    comparison,
+    csv_cell,
+    escaped,
+    headlines,
+    leaderboard,
+    markdown,
+    plain,
+    records,
+    shown,
+    to_csv,
+    varying_settings,
+)
+from reports.terminal import print_line, print_table
+from reports.write import write_report
+from trainables.errors import UserError
+from trainables.settings import TrialSettings
+
+HOSTILE_TABLE = Table("Hostile", ("text", "number"), tuple((text, -1.5) for text in HOSTILE))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path)
+
+
+# frames
+
+
+def test_trials_frame_has_a_row_a_trial_and_every_setting(run: Path) -> None:
+    frame = trials_frame(str(run))
+    assert list(frame.columns) == [*TRIAL_COLUMNS, *TrialSettings.__dataclass_fields__]
+    assert list(frame.number) == list(range(len(TRIALS)))
+    assert list(frame.state) == [planned.state for planned in TRIALS]
+    assert list(frame.error[frame.state == "failed"]) == list(HOSTILE)
+    best = frame.loc[1]
+    assert (best.value, best.best_epoch, best.epochs_run, best.seconds) == (0.95, 2, 3, 4.5)
+    assert (best.lr, best.freeze, best.image_size, best.epochs) == (0.02, "layer2", 32, 3)
+    assert frame.value.isna().sum() == 1
+    assert frame.best_epoch.dtype == "Int64"
+
+
+def test_epochs_frame_has_a_row_an_epoch(run: Path) -> None:
+    frame = epochs_frame(Sweep.open(run))
+    assert list(frame.columns) == list(EPOCH_COLUMNS)
+    assert len(frame) == sum(len(planned.values) for planned in TRIALS)
+    assert list(frame.val_accuracy[frame.number == 1]) == [0.6, 0.95, 0.95]
+
+
+def test_frames_of_a_sweep_without_trials(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=[])
+    assert list(trials_frame(run).columns) == list(TRIAL_COLUMNS)
+    assert list(epochs_frame(run).columns) == list(EPOCH_COLUMNS)
+    assert trials_frame(run).empty
+
+
+def test_frames_of_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no sweep"):
+        trials_frame(tmp_path)
+
+
+# tables as data
+
+
+def test_leaderboard(run: Path) -> None:
+    board = leaderboard(Sweep.open(run).ledger().trials(), metric="val_accuracy", mode="max", settings=["lr", "freeze"])
+    assert board.columns == (
+        "rank", "trial", "state", "val_accuracy", "best_epoch", "epochs_run", "seconds", "lr", "freeze", "error",
+    )  # fmt: skip
+    assert board.rows[0] == (1, 1, "complete", 0.95, 2, 3, 4.5, 0.02, "layer2", None)
+    assert [row[1] for row in board.rows] == [1, 8, 0, 2, 4, 5, 6, 7, 3, 9]
+    assert [row[0] for row in board.rows] == list(range(1, 11))
+
+
+def test_comparison_by_a_setting(run: Path) -> None:
+    table = comparison(trials_frame(run), "freeze", mode="max")
+    assert table.columns == ("freeze", "trials", "complete", "pruned", "failed", "best", "median", "epoch_seconds")
+    assert table.rows == (
+        ("none", 7, 2, 0, 5, 0.95, pytest.approx(0.925), 1.5),
+        ("layer2", 2, 1, 0, 0, 0.95, 0.95, 1.5),
+        (2, 1, 0, 1, 0, None, None, 1.5),
+    )
+    by_flag = comparison(trials_frame(run), "nesterov", mode="max")
+    assert [row[:5] for row in by_flag.rows] == [(False, 4, 2, 1, 0), (True, 6, 1, 0, 5)]
+    assert all(isinstance(row[0], bool) for row in by_flag.rows)
+
+
+def test_comparison_goes_down_for_a_loss(tmp_path: Path) -> None:
+    trials = [
+        Planned("complete", {"lr": 0.1, "freeze": "none"}, [0.5, 0.3]),
+        Planned("complete", {"lr": 0.1, "freeze": "layer2"}, [0.2]),
+        Planned("failed", {"lr": 0.1, "freeze": 2}),
+    ]
+    table = comparison(trials_frame(make_run(tmp_path, metric="val_loss", trials=trials)), "freeze", mode="min")
+    shown_columns = [(row[0], row[5], row[7]) for row in table.rows]
+    assert shown_columns == [("layer2", 0.2, 1.5), ("none", 0.3, 1.5), (2, None, None)]
+
+
+def test_which_settings_to_compare_and_to_show(run: Path) -> None:
+    trials = Sweep.open(run).ledger().trials()
+    assert categorical_settings(trials) == ["freeze", "nesterov"]
+    assert varying_settings(trials, explored=["lr"]) == ["lr", "freeze", "nesterov"]
+    assert varying_settings([], explored=["lr"]) == ["lr"]
+
+
+def test_headlines() -> None:
+    standing = {
+        "state": "finished",
+        "metric": "val_accuracy",
+        "budget": {"trials": 3, "epochs": 8, "hours": 1.5},
+        "counts": {"complete": 2, "pruned": 1, "failed": 0, "running": 0},
+        "best": {"number": 1, "value": 0.98765, "epoch": 4, "params": {}},
+    }
+    assert headlines(standing, gap=0.0123) == [
+        "finished; 3 of 3 trials begun of up to 8 epochs, 1.5 hours",
+        "2 complete, 1 pruned, 0 failed, 0 running",
+        "best val_accuracy 0.9877 in trial 1, epoch 4, 0.0123 ahead of the second",
+    ]
+    assert headlines(standing, gap=0.0)[2].endswith("equalled by the second")
+    none = {**standing, "best": None, "counts": dict.fromkeys(standing["counts"], 0)}
+    assert headlines(none)[2] == "no trial has begun yet"
+    assert headlines({**none, "counts": {"failed": 2}})[2] == "no trial is complete yet"
+
+
+# drawing
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (None, ""),
+        (True, "true"),
+        (3, "3"),
+        (100000, "100000"),
+        (0.987654, "0.9877"),
+        (1.23456e-5, "1.235e-05"),
+        (12345.6, "12346"),
+        (float("nan"), "nan"),
+        ("two\nlines\x1b[31m", "two lines [31m"),
+        ("a\u202eb\x00c", "a b c"),
+        ("long " * 60, ("long " * 60)[:199] + "…"),
+    ],
+)
+def test_shown(cell: object, text: str) -> None:
+    assert shown(cell) == text  # type: ignore[arg-type]
+
+
+def test_markdown_escapes() -> None:
+    assert escaped("<b> & `x` a|b [l](u) *s* \\") == "&lt;b&gt; &amp; \\`x\\` a\\|b \\[l\\](u) \\*s\\* \\\\"
+    lines = markdown(HOSTILE_TABLE).splitlines()
+    assert lines[:2] == ["| text | number |", "| --- | ---: |"]
+    assert len(lines) == 2 + len(HOSTILE)
+    for line in lines:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 3  # no cell breaks out of its column
+        assert not re.search(r"[<>]", line)
+        assert line.isprintable()
+
+
+def test_csv_guards_against_formulas_and_keeps_the_rest_whole() -> None:
+    rows = list(csv.reader(io.StringIO(to_csv(HOSTILE_TABLE))))
+    assert rows[0] == ["text", "number"]
+    assert [row[0] for row in rows[1:]] == [*HOSTILE[:-1], "'" + HOSTILE[-1]]
+    assert {row[1] for row in rows[1:]} == {"-1.5"}  # a number is no text: it stays a number
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1"])
+def test_csv_formulas(text: str) -> None:
+    assert csv_cell(text) == "'" + text
+
+
+@pytest.mark.parametrize("cell", ["", "a=b", "0", 0, -1, -0.5, None])
+def test_csv_harmless(cell: object) -> None:
+    assert csv_cell(cell) == cell  # type: ignore[arg-type]
+
+
+def test_plain_text_is_aligned_one_line_a_row() -> None:
+    table = Table("", ("name", "n"), (("a", 1), ("long name", 20)))
+    assert plain(table) == "name        n\na           1\nlong name  20\n"
+    lines = plain(HOSTILE_TABLE).splitlines()
+    assert len(lines) == 1 + len(HOSTILE)
+    assert all(line.isprintable() for line in lines)
+
+
+def test_on_a_terminal_markup_in_texts_has_no_effect() -> None:
+    console = Console(force_terminal=True, width=400, file=io.StringIO(), color_system="standard")
+    left_out = print_table(HOSTILE_TABLE, console=console, limit=3)
+    print_line("[red]x[/red] \x1b]0;title\x07", console=console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert left_out == 2
+    assert "[bold]x[/bold]" in text
+    assert "[red]x[/red]" in text
+    assert "\x1b]0" not in text
+    assert "\x1b[31mcolour" not in text
+    assert "\u202e" not in text
+
+
+def test_piped_tables_are_whole() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    assert print_table(HOSTILE_TABLE, console=console, limit=1) == 0
+    assert console.file.getvalue() == plain(HOSTILE_TABLE)  # type: ignore[attr-defined]
+
+
+# the report's folder
+
+
+def test_report_of_a_run_with_all_kinds_of_trials(run: Path, tmp_path: Path) -> None:
+    paths = write_report(Sweep.open(run), tmp_path / "out")
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in paths)
+
+    text = paths[0].read_text()
+    assert "<script>" not in text
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# resnet18", "## Leaderboard", "## By freeze", "## By nesterov", "## The same in all trials",
+    ]  # fmt: skip
+    assert "- best val_accuracy 0.95 in trial 1, epoch 2, equalled by the second" in text
+
+    rows = list(csv.DictReader(io.StringIO(paths[1].read_text())))
+    assert len(rows) == len(TRIALS)
+    assert set(TrialSettings.__dataclass_fields__) <= set(rows[0])
+    assert (rows[0]["trial"], rows[0]["val_accuracy"], rows[0]["image_size"]) == ("1", "0.95", "32")
+
+    document = json.loads(paths[2].read_text())
+    assert document["schema"] == 1
+    assert [trial["rank"] for trial in document["leaderboard"]] == list(range(1, 11))
+    assert document["leaderboard"][0]["settings"]["image_size"] == 32
+    assert document["leaderboard"][5]["error"] in HOSTILE
+    assert list(document["comparisons"]) == ["freeze", "nesterov"]
+    assert document["comparisons"]["freeze"][0] == records(comparison(trials_frame(run), "freeze", mode="max"))[0]
+
+
+@pytest.mark.parametrize("trials", [[], [Planned("running")]])
+def test_report_before_anything_is_complete(tmp_path: Path, trials: list[Planned]) -> None:
+    run = make_run(tmp_path, trials=trials)
+    paths = write_report(Sweep.open(run), run / "report")
+    expected = "no trial is complete yet" if trials else "no trial has begun yet"
+    assert expected in paths[0].read_text()
+    assert json.loads(paths[2].read_text())["best"] is None
+    assert len(paths[1].read_text().splitlines()) == 1 + len(trials)
+
+
+def test_report_replaces_the_former_one_and_is_the_same_twice(run: Path) -> None:
+    first = [path.read_bytes() for path in write_report(Sweep.open(run), run / "report")]
+    assert [path.read_bytes() for path in write_report(Sweep.open(run), run / "report")] == first
+
+
+def test_report_that_cannot_be_written(run: Path) -> None:
+    (run / "report").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report(Sweep.open(run), run / "report")
