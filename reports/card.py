@@ -24,7 +24,7 @@ def card(description: Description) -> str:
     origin = (
         "chosen by hand, not" if selected["trials"] is None else f"the best of {selected['trials']} complete trials"
     )
-    numbers = tuple((name, value) for name, value in metrics.items() if name not in ("split", "epoch"))
+    numbers = tuple((name, value) for name, value in metrics.items() if name.startswith(metrics["split"]))
     return f"""\
 # {description.architecture} for {len(description.classes)} classes
 

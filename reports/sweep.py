@@ -206,6 +206,6 @@ def _finite(value: Any) -> Any:
 
 
 def _state(sweep: Sweep, ledger: Ledger) -> str:
-    if driver_of(sweep.folder) is not None:
-        return "running"
-    return "finished" if ledger.outcome() else "interrupted"
+    if ledger.outcome():  # even while the driver still writes what a sweep ends with
+        return "finished"
+    return "interrupted" if driver_of(sweep.folder) is None else "running"

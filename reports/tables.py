@@ -46,17 +46,18 @@ class Table:
 
 
 def leaderboard(
-    trials: Iterable[TrialRecord], *, metric: str, mode: str, settings: Sequence[str], errors: bool = True
+    trials: Iterable[TrialRecord], *, metric: str, mode: str, settings: Sequence[str], brief: bool = False
 ) -> Table:
     """The trials, best first, with their value (under the metric's name) and the given settings.
 
-    `errors` adds the reason of failed trials as the last column. `epochs_run` counts recorded epochs; `seconds` is
-    their time.
+    `epochs_run` counts recorded epochs; `seconds` is their time. A `brief` board leaves out the rank, which the order
+    tells, and the reasons of failed trials.
     """
-    fixed = ("rank", "trial", "state", metric, "best_epoch", "epochs_run", "seconds")
-    rows = [
-        (
-            rank,
+    facts = ("trial", "state", metric, "best_epoch", "epochs_run", "seconds")
+    columns = (*facts, *settings) if brief else ("rank", *facts, *settings, "error")
+    rows = []
+    for rank, trial in enumerate(ranked(trials, mode=mode), start=1):
+        row = (
             trial.number,
             trial.state,
             trial.value,
@@ -64,11 +65,9 @@ def leaderboard(
             len(trial.epochs),
             round(trial.seconds, 3),
             *(trial.settings.get(name) for name in settings),
-            *([trial.error] if errors else []),
         )
-        for rank, trial in enumerate(ranked(trials, mode=mode), start=1)
-    ]
-    return Table("Leaderboard", (*fixed, *settings, *(["error"] if errors else [])), tuple(rows))
+        rows.append(row if brief else (rank, *row, trial.error))
+    return Table("Leaderboard", columns, tuple(rows))
 
 
 def comparison(frame: pd.DataFrame, setting: str, *, mode: str) -> Table:

@@ -5,6 +5,8 @@
 Text of users is shown as it is: nothing in it is taken for rich's markup.
 """
 
+import dataclasses
+
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -12,10 +14,13 @@ from rich.text import Text
 from reports.tables import Cell, Table, plain, shown
 
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
+_WIDEST_WHOLE = 16
 
 
 def print_table(table: Table, *, console: Console, limit: int | None = None) -> int:
     """Prints a table: drawn to a terminal, its first `limit` rows; aligned text to anything else, whole.
+
+    A terminal too narrow for all columns gets aligned text too, which it wraps without losing any.
 
     Returns:
         How many rows were left out.
@@ -23,16 +28,13 @@ def print_table(table: Table, *, console: Console, limit: int | None = None) -> 
     if not console.is_terminal:
         console.file.write(plain(table))
         return 0
-    drawn = RichTable(box=None, header_style="bold", pad_edge=False)
-    for index, column in enumerate(table.columns):
-        cells = [row[index] for row in table.rows]
-        words = any(isinstance(cell, (str, bool)) for cell in cells)
-        drawn.add_column(Text(column), justify="left" if words else "right", overflow="fold")
-    rows = table.rows[:limit]
-    for row in rows:
-        drawn.add_row(*(_drawn(cell) for cell in row))
-    console.print(drawn)
-    return len(table.rows) - len(rows)
+    part = dataclasses.replace(table, rows=table.rows[:limit])
+    widths = [_least_width(part, index) for index in range(len(part.columns))]
+    if sum(widths) + len(widths) - 1 > console.width:
+        console.file.write(plain(part))
+    else:
+        console.print(_drawn(part, widths))
+    return len(table.rows) - len(part.rows)
 
 
 def print_line(text: str, *, console: Console, style: str | None = None) -> None:
@@ -43,5 +45,27 @@ def print_line(text: str, *, console: Console, style: str | None = None) -> None
         console.file.write(shown(text) + "\n")
 
 
-def _drawn(cell: Cell) -> Text:
+def _drawn(table: Table, widths: list[int]) -> RichTable:
+    drawn = RichTable(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for index, (column, width) in enumerate(zip(table.columns, widths, strict=True)):
+        words = any(isinstance(row[index], (str, bool)) for row in table.rows)
+        drawn.add_column(
+            Text(_header(column)), justify="left" if words else "right", overflow="fold", min_width=width
+        )
+    for row in table.rows:
+        drawn.add_row(*(_cell(cell) for cell in row))
+    return drawn
+
+
+def _least_width(table: Table, index: int) -> int:
+    """What a column needs for whole values, long texts apart, and for the longest word of its header."""
+    values = max((len(shown(row[index])) for row in table.rows), default=0)
+    return max(min(values, _WIDEST_WHOLE), *(len(word) for word in _header(table.columns[index]).split()))
+
+
+def _header(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _cell(cell: Cell) -> Text:
     return Text(shown(cell), style=_STYLES.get(cell, "") if isinstance(cell, str) else "")

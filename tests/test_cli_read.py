@@ -23,6 +23,7 @@ from reports.sweep import Sweep, describe
 from trainables.data.cache import kind_folder
 from trainables.errors import UserError
 from tuning import doctor as doctor_module
+from tuning.cli import main
 from tuning.cli.doctor import doctor
 from tuning.cli.list import list_
 from tuning.cli.predict import predict
@@ -60,9 +61,9 @@ def test_show_tells_how_the_sweep_stands(tmp_path: Path, invoke: Invoke) -> None
         "best val_accuracy 0.95 in trial 1, epoch 2, equalled by the second",
     ]
     assert lines[5].split() == [
-        "rank", "trial", "state", "val_accuracy", "best_epoch", "epochs_run", "seconds", "lr", "freeze", "nesterov",
+        "trial", "state", "val_accuracy", "best_epoch", "epochs_run", "seconds", "lr", "freeze", "nesterov",
     ]  # fmt: skip
-    assert lines[6].split() == ["1", "1", "complete", "0.95", "2", "3", "4.5", "0.02", "layer2", "false"]
+    assert lines[6].split() == ["1", "complete", "0.95", "2", "3", "4.5", "0.02", "layer2", "false"]
     assert len(lines) == 6 + len(TRIALS) + len(HOSTILE)
     assert lines[-5] == "failed: trial 3: <script>alert(1)</script>"
     assert all(line.isprintable() for line in lines)
@@ -156,8 +157,8 @@ def test_list(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "empty-handed" / "journal.log").unlink()
     result = invoke(list_)
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[1][:8] == ["a", "finished", "1/3", "1", "0", "0", "val_loss", "0.25"]
-    assert rows[2][:8] == ["b", "interrupted", "10/12", "3", "1", "5", "val_accuracy", "0.95"]
+    assert rows[1] == ["a", "finished", "1/3", "0", "0.25", "val_loss", "2026-01-02", "03:04"]
+    assert rows[2][:6] == ["b", "interrupted", "10/12", "5", "0.95", "val_accuracy"]
     assert len(rows) == 3
     assert "torn" in result.stderr
     assert "no ledger" in result.stderr
@@ -254,6 +255,25 @@ def test_predict_fails_only_when_nothing_could_be_read(invoke: Invoke) -> None:
     assert "a.jpg" in invoke(predict, "model", "a.jpg", *["bad.jpg"] * 5).stdout
     with pytest.raises(UserError, match="not one picture could be read: got '2 unreadable'"):
         invoke(predict, "model", "bad.jpg", "bad2.jpg", "--json")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "model", "bad.jpg", "a.jpg"], 0, "bad.jpg: not a picture"),
+        (["predict", "model", "bad.jpg", "--csv"], 2, "not one picture could be read"),
+        (["show", "nowhere", "--runs", "none"], 2, "no such sweep"),
+        (["report", "nowhere", "--runs", "none"], 2, "no such sweep"),
+        (["export", "nowhere", "--runs", "none"], 2, "no such sweep"),
+        (["list", "--runs", "none"], 0, ""),
+    ],
+)
+def test_exit_codes(arguments: list[str], code: int, message: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
 
 
 def test_predict_with_a_folder_that_is_no_model(tmp_path: Path, invoke: Invoke) -> None:

@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from runs import make_run
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
+from reports import card
 from reports.export import export_model
 from reports.ledger import Ledger
-from reports.modelfile import DESCRIPTION, WEIGHTS, file_digest, read_description
+from reports.modelfile import DESCRIPTION, WEIGHTS, Description, file_digest, read_description
 from reports.picture_files import find_pictures
 from reports.predict import Predictor
 from reports.sweep import Sweep
@@ -31,6 +33,8 @@ from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
 from trainables.finetune import finetune
+from trainables.models.heads import adapt_first_conv, replace_head
+from trainables.models.nets import bare_network
 from trainables.models.weights import Weights, resolve_weights
 from trainables.models.zoo import MODELS, facts
 from trainables.settings import TrialSettings
@@ -194,13 +198,12 @@ def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: 
 
 
 @pytest.mark.parametrize(
-    ("model", "freeze"), [("resnet18", "layer2"), ("googlenet", 3), ("vit_b_16", "backbone"), ("mobilenet_v3_small", 0)]
+    ("model", "freeze"), [("resnet18", "layer2"), ("googlenet", 3), ("mobilenet_v3_small", 0)]
 )
 def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, model: str, freeze: str | int) -> None:
     """What is frozen comes from the seed alone, and grey pictures have one channel."""
     paint(tmp_path / "pictures", per_class=2, mode="L")
-    size = 32 if model == "vit_b_16" else 40
-    trial = {"model": model, "weights": "none", "freeze": freeze, "epochs": 1, "image_size": size, "seed": 5}
+    trial = {"model": model, "weights": "none", "freeze": freeze, "epochs": 1, "seed": 5}
     none = Weights("none", None, None, "random")
     run = train_run(tmp_path, tmp_path / "pictures", [trial], weights_of=lambda _: none, color="grey")
     sweep = Sweep.open(run)
@@ -216,6 +219,25 @@ def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, mo
         exec(code.replace('"picture.jpg"', repr(str(picture))), names)
     (ours,) = predictor.predict([picture])
     assert float(names["probabilities"].max()) == pytest.approx(ours.probability, abs=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["vit_b_32", "maxvit_t", "inception_v3", "googlenet", "densenet121", "swin_t"])
+def test_the_recipe_builds_our_network(name: str, channels: int) -> None:
+    """One model of each kind that needs options of its own, on torch's meta device: names and shapes alone."""
+    size = 320 if name == "inception_v3" else 224 * 2
+    description = Description(name, ("a", "b", "c"), channels, size, 0.875, 512, (0.5,) * 3, (0.5,) * 3, "")
+    code = card._recipe(description)
+    code = code[code.index("network = ") : code.index("network.load_state_dict")]
+    names: dict = {"torch": torch, "torchvision": torchvision}
+    with torch.device("meta"):
+        exec(code, names)
+        ours = bare_network(facts(name), image_size=size)
+        adapt_first_conv(ours, facts(name), channels=channels)
+        replace_head(ours, facts(name), classes=3)
+    shapes = [{key: t.shape for key, t in network.state_dict().items()} for network in (names["network"], ours)]
+    assert shapes[0] == shapes[1]
+    assert getattr(names["network"], "transform_input", False) == getattr(ours, "transform_input", False)
 
 
 def test_an_export_replaces_an_export_and_nothing_else(trained: Path, exported: Path, tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ def test_state_follows_the_driver_and_the_outcome(tmp_path: Path) -> None:
         assert driver_of(run) == {"pid": 1, "host": "here", "since": "now"}
         assert describe(Sweep.open(run))["state"] == "running"
     assert driver_of(run) is None
-    assert describe(Sweep.open(make_run(tmp_path, name="done", outcome="trials")))["state"] == "finished"
+    done = make_run(tmp_path, name="done", outcome="trials")
+    assert describe(Sweep.open(done))["state"] == "finished"
+    with FileLock(done / LOCK):  # its driver writes the report
+        assert describe(Sweep.open(done))["state"] == "finished"
 
 
 def test_epochs_planned_are_unknown_when_explored(tmp_path: Path) -> None:

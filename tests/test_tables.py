@@ -210,6 +210,19 @@ def test_on_a_terminal_markup_in_texts_has_no_effect() -> None:
     assert "\u202e" not in text
 
 
+@pytest.mark.parametrize("width", [20, 60, 79, 80, 200])
+def test_no_terminal_is_too_narrow_for_a_value(run: Path, width: int) -> None:
+    console = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    settings = ["lr", "freeze", "nesterov"]
+    trials = Sweep.open(run).ledger().trials()
+    print_table(leaderboard(trials, metric="val_accuracy", mode="max", settings=settings, brief=True), console=console)
+    words = console.file.getvalue().split()  # type: ignore[attr-defined]
+    assert words.count("complete") == 3
+    assert "0.001235" in words
+    assert "layer2" in words
+    assert words.count("false") == 4
+
+
 def test_piped_tables_are_whole() -> None:
     console = Console(file=io.StringIO(), width=20)
     assert print_table(HOSTILE_TABLE, console=console, limit=1) == 0

@@ -8,8 +8,9 @@ Units stand in the text. Importing this module imports no torch.
 """
 
 import dataclasses
+import types
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
@@ -19,6 +20,9 @@ Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["step", "exponential", "cosine", "constant"]
 Loss = Literal["cross_entropy", "multi_margin"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "nothing"}
+_SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,22 +108,27 @@ def setting_docs(record: type = TrialSettings) -> list[SettingDoc]:
     hints = get_type_hints(record, include_extras=True)
     docs = []
     for field in dataclasses.fields(record):
-        base, *extras = get_args(hints[field.name])
-        text = next(extra.documentation for extra in extras if isinstance(extra, Doc))
-        docs.append(SettingDoc(field.name, _kind(base, extras), field.default, text))
+        hint = hints[field.name]
+        text = next(extra.documentation for extra in get_args(hint) if isinstance(extra, Doc))
+        docs.append(SettingDoc(field.name, in_words(hint), field.default, text))
     return docs
 
 
-def _kind(base: Any, extras: list[Any]) -> str:
-    if get_origin(base) is Literal:
-        return " | ".join(str(choice) for choice in get_args(base))
-    words = {int: "whole number", float: "number", bool: "true or false", str: "text"}
-    kind = words.get(base) or " or ".join(words.get(part, "nothing") for part in get_args(base))
-    signs = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
-    limits = [
-        f"{sign} {getattr(extra, name):g}"
-        for extra in extras
-        for kind_, (sign, name) in signs.items()
-        if isinstance(extra, kind_)
-    ]
-    return f"{kind} {' and '.join(limits)}" if limits else kind
+def in_words(hint: Any) -> str:
+    """What a setting takes, in words: `whole number ≥ 1`, `auto or number ≥ 0`, `one of sgd, adam`."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        base, *extras = get_args(hint)
+        limits = [
+            f"{sign} {getattr(extra, name):,}"
+            for extra in extras
+            for kind, (sign, name) in _SIGNS.items()
+            if isinstance(extra, kind)
+        ]
+        return " and ".join([f"{in_words(base)} {limits[0]}", *limits[1:]]) if limits else in_words(base)
+    if origin in (Union, types.UnionType):
+        return " or ".join(in_words(part) for part in get_args(hint))
+    if origin is Literal:
+        choices = [str(choice) for choice in get_args(hint)]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    return _WORDS[hint]

@@ -17,15 +17,13 @@ import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trainables.errors import UserError
+from trainables.settings import in_words
 
 MAX_SHOWN = 20
 MAX_WHOLE = 2**53  # whole numbers up to here are exact in every file and library on the way
-_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "nothing"}
-_SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 _LIMITS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 # What others call a setting, where the two words are too unlike to be found by likeness.
 _OTHER_NAMES = {"learning_rate": "lr", "arch": "model", "network": "model", "wd": "weight_decay", "bs": "batch_size"}
@@ -135,26 +133,6 @@ def kinds_of(hint: Any) -> frozenset[type]:
 def is_number(hint: Any) -> bool:
     """Whether a range can fill the setting."""
     return bool(kinds_of(hint) & {int, float})
-
-
-def in_words(hint: Any) -> str:
-    """What a setting takes, in words: `whole number ≥ 1`, `auto or number ≥ 0`, `one of sgd, adam`."""
-    origin = get_origin(hint)
-    if origin is Annotated:
-        base, *extras = get_args(hint)
-        limits = [
-            f"{sign} {getattr(extra, name):,}"
-            for extra in extras
-            for kind, (sign, name) in _SIGNS.items()
-            if isinstance(extra, kind)
-        ]
-        return " and ".join([f"{in_words(base)} {limits[0]}", *limits[1:]]) if limits else in_words(base)
-    if origin in (Union, types.UnionType):
-        return " or ".join(in_words(part) for part in get_args(hint))
-    if origin is Literal:
-        choices = [str(choice) for choice in get_args(hint)]
-        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    return _WORDS[hint]
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from trainables.errors import UserError
-from trainables.settings import TrialSettings
-from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, in_words, is_number, kinds_of
+from trainables.settings import TrialSettings, in_words
+from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, is_number, kinds_of
 from tuning.space import Choice, Dimension, Float, Int, Space, Value, combinations, contains, points, with_parents
 from tuning.yaml_file import KeyPath, YamlFile, dotted
 

@@ -41,16 +41,16 @@ def list_(runs: Path, as_json: bool) -> None:
 def _table(sweeps: list[dict[str, Any]]) -> Any:
     from reports.tables import Table
 
-    columns = ("name", "state", "trials", "complete", "pruned", "failed", "metric", "best", "created")
+    columns = ("name", "state", "trials", "failed", "best", "metric", "created")
     rows = tuple(
         (
             sweep["name"],
             sweep["state"],
             f"{sum(sweep['counts'].values())}/{sweep['budget']['trials']}",
-            *(sweep["counts"][state] for state in ("complete", "pruned", "failed")),
-            sweep["metric"],
+            sweep["counts"]["failed"],
             sweep["best"] and sweep["best"]["value"],
-            sweep["created"],
+            sweep["metric"],
+            (sweep["created"] or "")[:16].replace("T", " "),
         )
         for sweep in sweeps
     )

@@ -60,7 +60,7 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
     if not trials:
         return
     settings = list(sweep.record["spec"]["space"])
-    board = leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=settings, errors=False)
+    board = leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=settings, brief=True)
     print_line("", console=console)
     left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
     if left_out:
