@@ -17,6 +17,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(READY)  ## tuneyard against its peers: speed, then resuming after kills; about half an hour
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.reliability
+
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from reports.journal import JournalFile
 from trainables.errors import UserError
+from trainables.files import flush_folder
 
 STUDY = "tuneyard"
 JOURNAL = "journal.log"
@@ -195,6 +196,26 @@ class Ledger:
         """Lets a sweep that stopped over one repeated error go on."""
         ended = sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
         self.study.set_user_attr("forgiven", ended)
+
+    def with_distributions(self, run: Path, distributions: Mapping[str, BaseDistribution]) -> "Ledger":
+        """The same ledger over wider distributions, which takes its place in the run's folder whole.
+
+        Optuna wants one distribution for one name in a study, and samples jointly only what never changed.
+        """
+        journal = run / JOURNAL
+        wider = journal.with_name(f".{JOURNAL}.wider")
+        wider.unlink(missing_ok=True)
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFile(wider, writable=True)), study_name=STUDY, direction=self.study.direction
+        )
+        for name, value in self.study.user_attrs.items():
+            study.set_user_attr(name, value)
+        for trial in self.study.get_trials():
+            trial.distributions = {name: distributions[name] for name in trial.params}
+            study.add_trial(trial)
+        wider.replace(journal)
+        flush_folder(run)
+        return Ledger.open(run, metric=self.metric, mode=self.mode, writable=True)
 
     def report_epochs(self, number: int) -> None:
         """Tells the study each recorded epoch's best value so far, where a crash kept one from it."""

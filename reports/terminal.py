@@ -49,9 +49,7 @@ def _drawn(table: Table, widths: list[int]) -> RichTable:
     drawn = RichTable(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for index, (column, width) in enumerate(zip(table.columns, widths, strict=True)):
         words = any(isinstance(row[index], (str, bool)) for row in table.rows)
-        drawn.add_column(
-            Text(_header(column)), justify="left" if words else "right", overflow="fold", min_width=width
-        )
+        drawn.add_column(Text(_header(column)), justify="left" if words else "right", overflow="fold", min_width=width)
     for row in table.rows:
         drawn.add_row(*(_cell(cell) for cell in row))
     return drawn

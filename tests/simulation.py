@@ -66,9 +66,9 @@ class Simulation:
         self.folder, self.spec, self.limit = folder, spec, limit
         self.random = random.Random(seed)
         self.epochs_run: list[tuple[int, int]] = []
-        self.journal = folder / JOURNAL
-        Ledger.create(folder, metric=spec.search.metric, mode=spec.search.mode)
         self.now = 0.0
+        if not (folder / JOURNAL).exists():
+            Ledger.create(folder, metric=spec.search.metric, mode=spec.search.mode)
 
     def open(self, *, writable: bool = False) -> Ledger:
         return Ledger.open(

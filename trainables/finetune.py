@@ -84,7 +84,7 @@ def finetune(
         raise TrialError("the checkpoint is of other settings than this trial's")
     device = device or pick_device()
     model = build_model(settings, classes=len(store.classes), channels=store.channels, weights=weights)
-    model.network.to(device, memory_format=torch.channels_last)
+    model.network.to(device).to(memory_format=torch.channels_last)
     groups = parameter_groups(
         model, lr=settings.lr, head_lr_factor=settings.head_lr_factor, weight_decay=settings.weight_decay
     )

@@ -69,17 +69,23 @@ def ray_session(run: Path, *, address: str | None) -> Iterator[RaySession]:
     """
     clear_leftovers(run)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
-            context = ray.init(address="local", num_cpus=cpu_count(), _temp_dir=str(_ray_folder()), **options)
+            context = ray.init(
+                address="local",
+                num_cpus=cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(_ray_folder()),
+            )
+            folder = Path(context.address_info["session_dir"])  # type: ignore[attr-defined]
+            write_json(run / _RECORD, {"session": str(folder)})
         else:
-            context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            folder = None
     except (ConnectionError, ValueError) as error:
         raise UserError("no Ray cluster answers", where="--address", got=address, hint=str(error)) from error
-    folder = Path(context.address_info["session_dir"]) if address is None else None
-    if folder is not None:
-        write_json(run / _RECORD, {"session": str(folder), "driver": os.getpid()})
     try:
         yield RaySession(folder=folder, resources=ray.cluster_resources())
     finally:
@@ -103,10 +109,18 @@ def clear_leftovers(run: Path) -> None:
         session = Path(json.loads(record.read_text(encoding="utf-8"))["session"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if session.parent == _ray_folder() and session.name.startswith("session_"):
+    if session.parent == _ray_folder() and not _driver_lives(session):
         _end_processes(session)
         shutil.rmtree(session, ignore_errors=True)
     record.unlink(missing_ok=True)
+
+
+def _driver_lives(session: Path) -> bool:
+    """Whether a session, named `session_<date>_<time>_<pid>` by Ray, is another living process's own."""
+    name, _, pid = session.name.rpartition("_")
+    if not name.startswith("session_") or not pid.isdecimal():
+        return True
+    return int(pid) != os.getpid() and psutil.pid_exists(int(pid))
 
 
 def _end_processes(session: Path) -> None:

@@ -112,7 +112,7 @@ class _LedgerSearcher(_Unsaved, Searcher):
         super().__init__()
         self._conductor, self._job_config = conductor, job_config
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         job = self._conductor.next_job()
         if isinstance(job, Job):
             return self._job_config(job)

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from reports.ledger import TrialRecord, best_of
+from reports.ledger import Ledger, TrialRecord, best_of
 from reports.sweep import LOCK, Sweep, driver_of
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
@@ -62,7 +62,25 @@ def run_sweep(
         UserError: no trial fits on the machine; the run's folder can no longer be written.
     """
     ledger = sweep.ledger(writable=True)
-    ledger.record_outcome(None)
+    if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
+        ledger.record_outcome(None)
+        ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, address=address))
+    trials = ledger.trials()
+    counts = Counter(trial.state for trial in trials)
+    return Outcome(ended=ledger.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
+
+
+def _run(
+    sweep: Sweep,
+    ledger: Ledger,
+    spec: Spec,
+    store: PixelStore,
+    *,
+    console: Console,
+    quiet: bool,
+    address: str | None,
+) -> str | None:
+    """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
     scratch = Path(tempfile.mkdtemp(prefix="tuneyard-tune-"))
     try:
         with ray_session(sweep.folder, address=address) as session:
@@ -90,10 +108,7 @@ def run_sweep(
         shutil.rmtree(scratch, ignore_errors=True)
     if conductor.fault is not None:
         raise conductor.fault
-    ledger.record_outcome(conductor.outcome())
-    trials = ledger.trials()
-    counts = Counter(trial.state for trial in trials)
-    return Outcome(ended=conductor.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
+    return conductor.outcome()
 
 
 def trial_resources(spec: Spec, session: RaySession) -> dict[str, float]:
@@ -113,7 +128,7 @@ def driving(run: Path) -> Iterator[None]:
     """
     lock = FileLock(run / LOCK)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=1)  # a reader that looks whether anybody holds it does so for an instant
     except Timeout:
         holder = driver_of(run) or {}
         who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"

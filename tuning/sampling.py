@@ -10,6 +10,7 @@ same after a crash as without one.
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import optuna
@@ -113,7 +114,7 @@ class SuccessiveHalving(BasePruner):
 
 def build_sampler(search: SearchSettings) -> BaseSampler:
     """The sampler of a sweep, by its name."""
-    return SeededSampler(SAMPLERS[search.sampler], seed=search.seed)
+    return SeededSampler(partial(SAMPLERS[search.sampler], search), seed=search.seed)
 
 
 def build_pruner(search: SearchSettings) -> BasePruner:
@@ -127,16 +128,18 @@ def should_prune(study: Study, number: int) -> bool:
     return trial.state == TrialState.RUNNING and bool(trial.intermediate_values) and study.pruner.prune(study, trial)
 
 
-def _tpe(seed: int) -> BaseSampler:
+def _tpe(search: SearchSettings, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         # Joint and grouped sampling are marked experimental; conditional spaces need both.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        return TPESampler(
+            seed=seed, n_startup_trials=search.startup_trials, multivariate=True, group=True, constant_liar=True
+        )
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
     "tpe": _tpe,
-    "random": lambda seed: RandomSampler(seed=seed),
+    "random": lambda search, seed: RandomSampler(seed=seed),
 }
 
 PRUNERS: dict[str, Callable[[SearchSettings], BasePruner]] = {

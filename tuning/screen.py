@@ -7,8 +7,9 @@ with screen_apart(run / "logs" / "ray.log") as console:
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO, cast
 
 from rich.console import Console
 
@@ -20,15 +21,43 @@ def screen_apart(log: Path) -> Iterator[Console]:
     sys.stdout.flush()
     sys.stderr.flush()
     screen, errors = os.dup(1), os.dup(2)
-    with log.open("ab") as file, os.fdopen(screen, "w", encoding="utf-8", errors="replace") as output:
+    output = _Screen(os.fdopen(screen, "w", encoding="utf-8", errors="replace"))
+    with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            yield Console(file=output, legacy_windows=False)
+            yield Console(file=cast("TextIO", output), legacy_windows=False)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            output.flush()
             os.dup2(screen, 1)
             os.dup2(errors, 2)
             os.close(errors)
+            output.close()
+
+
+class _Screen:
+    """A terminal that may be closed while we work: what is written then is lost, and nothing else."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self.encoding = output.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._output.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._output.flush()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._output.close()
+
+    def isatty(self) -> bool:
+        return self._output.isatty()
+
+    def fileno(self) -> int:
+        return self._output.fileno()

@@ -1,7 +1,7 @@
 """`tune search` and `tune resume` behind the command line: set up, run, report, say what there is.
 
     start(spec, text=…, name="resnet18", runs=Path("runs"), address=None, quiet=False)
-    go_on(run, trials=50, hours=None, workers=None, address=None, quiet=False)
+    go_on(run, Revision(trials=50), address=None, quiet=False)
 
 Both end the process with the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
 """
@@ -9,42 +9,45 @@ Both end the process with the exit code of the outcome: 0 done, 3 without one fi
 import sys
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.markup import escape
 
 from reports.export import export_model
 from reports.sweep import Sweep
 from reports.write import write_report
+from trainables.errors import UserError
 from tuning.cli import EXIT_INTERRUPTED, EXIT_NO_RESULT
 from tuning.progress import ended_line
+from tuning.revise import Revision, revise
 from tuning.runner import Outcome, driving, run_sweep
 from tuning.screen import screen_apart
-from tuning.setup import create_sweep, open_sweep, revise
+from tuning.setup import create_sweep, open_sweep
 from tuning.spec import Spec
 
 
 def start(spec: Spec, *, text: str, name: str, runs: Path, address: str | None, quiet: bool) -> None:
     """Makes a new run and works on it."""
     sweep = create_sweep(spec, text=text, name=name, runs=runs, console=Console(quiet=quiet))
-    _work(sweep.folder, address=address, quiet=quiet)
+    _work(sweep.folder, Revision(), address=address, quiet=quiet)
 
 
-def go_on(
-    run: Path, *, trials: int | None, hours: float | None, workers: int | None, address: str | None, quiet: bool
-) -> None:
-    """Works on a run that exists."""
+def go_on(run: Path, revision: Revision, *, address: str | None, quiet: bool) -> None:
+    """Works on a run that exists, as it was or with changes."""
+    _work(run, revision, address=address, quiet=quiet)
+
+
+def _work(run: Path, revision: Revision, *, address: str | None, quiet: bool) -> None:
     with driving(run):
-        revise(run, trials=trials, hours=hours, workers=workers)
-    _work(run, address=address, quiet=quiet)
-
-
-def _work(run: Path, *, address: str | None, quiet: bool) -> None:
-    with driving(run):
-        screen = Console(quiet=quiet)
-        sweep, spec, store = open_sweep(run, console=screen)
+        for line in revise(run, revision):
+            click.echo(line, err=True)
+        sweep, spec, store = open_sweep(run, console=Console(quiet=quiet))
         with screen_apart(run / "logs" / "ray.log") as console:
             outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet, address=address)
-        sys.exit(_conclude(sweep, spec, outcome, Console()))
+    # The hold is given up first, so that the report of an interrupted sweep does not say that it runs.
+    with screen_apart(run / "logs" / "ray.log") as console:
+        code = _conclude(sweep, spec, outcome, console)
+    sys.exit(code)
 
 
 def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> int:
@@ -59,9 +62,8 @@ def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> i
         say(f"no trial has finished yet; {resume}" if outcome.interrupted else "not one trial finished", soft_wrap=True)
     else:
         say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
-        model = export_model(sweep, sweep.folder / "best")
         say(escape(f"report   {sweep.folder / 'report' / 'leaderboard.md'}"), soft_wrap=True, highlight=False)
-        say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
+        say(escape(f"model    {_export(sweep)}"), soft_wrap=True, highlight=False)
     if outcome.ended == "errors":
         say(escape(f"{spec.search.max_same_errors} trials in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
@@ -70,6 +72,14 @@ def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> i
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return 0 if outcome.best is not None else EXIT_NO_RESULT
+
+
+def _export(sweep: Sweep) -> str:
+    """Where the best model is, or why it is not there: the sweep itself is done either way."""
+    try:
+        return str(export_model(sweep, sweep.folder / "best"))
+    except UserError as error:
+        return f"not exported: {error}"
 
 
 def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:

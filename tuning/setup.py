@@ -8,11 +8,9 @@ A run's folder appears whole or not at all: pictures are decoded, weights found 
 
 import dataclasses
 import os
-import platform
 import shutil
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +27,11 @@ from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
 from trainables.files import write_json
 from trainables.hardware import describe_hardware
+from trainables.models.state_files import file_digest
 from trainables.models.weights import Weights, resolve_weights
+from tuning.revise import current_versions
 from tuning.space import combinations
 from tuning.spec import Spec
-
-PACKAGES = ("torch", "torchvision", "ray", "optuna")
 
 
 def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Console) -> Sweep:
@@ -54,7 +52,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     record = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tuneyard": version("tuneyard"),
+        "file": text,
         "spec": spec.to_json(),
         "base": str(spec.base.resolve()),
         "classes": list(store.classes),
@@ -66,7 +64,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
             "skipped": store.skipped,
         },
         "weights": weights,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": current_versions(),
         "hardware": describe_hardware(),
         "git": _git(spec.base),
     }
@@ -102,32 +100,47 @@ def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]
             expected=data["fingerprint"][:12],
             hint="put them back, or start a new sweep with --name",
         )
+    if _short_side(spec) > data["short_side"]:
+        raise UserError(
+            "the pictures are kept at a smaller size than the wider space wants",
+            where="space.image_size",
+            got=f"{_short_side(spec)} pixels",
+            expected=f"at most {data['short_side']} pixels, from when the sweep began",
+            hint="start a new sweep with --name for larger pictures",
+        )
+    _check_weights(sweep, spec)
+    _add_weights(sweep, spec, console=console)
     return sweep, spec, store
 
 
-def revise(run: Path, *, trials: int | None, hours: float | None, workers: int | None) -> None:
-    """Takes up a sweep again with more trials, hours or other workers; the caller holds the run.
+def _add_weights(sweep: Sweep, spec: Spec, *, console: Console) -> None:
+    """A wider choice of models or weights wants what the record does not have yet."""
+    known = sweep.record["weights"]
+    wanted = [spec.settings_for(params) for params in combinations(spec.space, {"weights", "model"})]
+    if any(settings.model not in known.get(settings.weights, {}) for settings in wanted):
+        for name, by_model in _find_weights(spec, console=console).items():
+            known[name] = {**by_model, **known.get(name, {})}
+        write_json(sweep.folder / RECORD, sweep.record)
 
-    Raises:
-        UserError: fewer trials than there are.
-    """
-    sweep = Sweep.open(run)
-    spec = Spec.from_json(sweep.record["spec"])
-    ledger = sweep.ledger(writable=True)
-    if trials is not None and trials < ledger.count():
-        raise UserError(
-            "the sweep has more trials than that", where="--trials", got=trials, expected=f"{ledger.count()} or more"
-        )
-    search = {"trials": trials or spec.search.trials, "hours": hours or spec.search.hours}
-    revised = dataclasses.replace(
-        spec,
-        search=dataclasses.replace(spec.search, **search),
-        resources=dataclasses.replace(spec.resources, workers=workers or spec.resources.workers),
-    )
-    if revised != spec:
-        write_json(run / RECORD, {**sweep.record, "spec": revised.to_json()})
-    if ledger.outcome() == "errors":
-        ledger.forgive_errors()
+
+def _check_weights(sweep: Sweep, spec: Spec) -> None:
+    """The starting weights must be the very bytes the sweep began with, wherever they lie on this machine."""
+    for name, by_model in sweep.record["weights"].items():
+        for model, known in by_model.items():
+            path = known["path"]
+            if path is None or (Path(path).is_file() and file_digest(Path(path)) == known["digest"]):
+                continue
+            spec_here = "imagenet" if known["kind"] == "imagenet" else name
+            here = resolve_weights(spec_here, model, base=spec.base)
+            if here.digest != known["digest"]:
+                raise UserError(
+                    "the starting weights are not those the sweep began with",
+                    where=str(here.path),
+                    got=f"sha256 {(here.digest or 'none')[:12]}",
+                    expected=known["digest"][:12],
+                    hint="put the file back, or start a new sweep with --name",
+                )
+            by_model[model] = dataclasses.asdict(here)
 
 
 def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> PixelStore:

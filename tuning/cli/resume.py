@@ -27,9 +27,13 @@ def resume(
     """Go on with the sweep RUN (its folder, or its name under --runs) after any interruption.
 
     Finished trials stay as they are; those that were at work go on from their last epoch. More trials or hours
-    extend a finished sweep.
+    extend a finished sweep. You may also edit the sweep.yaml in the run's folder: more trials, wider ranges and
+    choices, other resources and a new place of the same pictures are taken over; what would make the history
+    worthless is refused.
     """
     from reports.sweep import find_run
+    from tuning.revise import Revision
     from tuning.session import go_on
 
-    go_on(find_run(run, runs=runs), trials=trials, hours=hours, workers=workers, address=address, quiet=quiet)
+    revision = Revision(trials=trials, hours=hours, workers=workers)
+    go_on(find_run(run, runs=runs), revision, address=address, quiet=quiet)

@@ -1,0 +1,1 @@
+"""Programs that measure tuneyard against its peers; `make bench` runs them. No part of the installed product."""

@@ -1,0 +1,40 @@
+"""Runs one contestant on one piece of work, in a process of its own.
+
+    python -m benchmarks.contestant tuneyard work.json FOLDER score.json
+
+So each pays its own imports and start of Ray, and none finds anything warm that another left.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.work import Score, Work
+
+NAMES = ("tuneyard", "ray-tune", "optuna")
+
+
+def contest(name: str, work: Work) -> Callable[[Work, Path], Score]:
+    """The function that does the work as this contestant; a work of no model is trials that do nothing."""
+    if name == "tuneyard":
+        from benchmarks import ours
+
+        return ours.with_tuneyard if work.model else ours.nothing_with_tuneyard
+    from benchmarks import peers
+
+    if name == "ray-tune":
+        return peers.with_ray_tune if work.model else peers.nothing_with_ray_tune
+    return peers.with_optuna if work.model else peers.nothing_with_optuna
+
+
+def main() -> None:
+    name, work_file, folder, score_file = sys.argv[1:]
+    work = Work.load(Path(work_file))
+    score = contest(name, work)(work, Path(folder))
+    Path(score_file).write_text(json.dumps(dataclasses.asdict(score)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The two contestants of the kill test, as programs on disk that can be started again: tuneyard, and plain Ray Tune.
+
+    sweep = OurSweep(folder, work)
+    subprocess.run(sweep.command())        # starts it; once begun, the same call goes on with it
+    sweep.executed                         # [("0", 1), ("0", 2), …]: trial and epoch, in order, as often as executed
+    sweep.ended(), sweep.result()
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from benchmarks.work import GAMMA, LR, MOMENTUM, Work
+from reports.sweep import Sweep, describe
+
+Executed = list[tuple[str, int]]
+
+
+class KilledSweep(Protocol):
+    """What the kill test asks of a contestant. Trials go by a key that is the same after a resume."""
+
+    name: str
+    marks: tuple[Path, ...]  # folders by which its processes can be told
+
+    def command(self) -> list[str]:
+        """Starts the sweep, or goes on with it."""
+
+    def look(self) -> int:
+        """Takes note of what was executed since the last call. Returns how many epochs were executed in all."""
+
+    @property
+    def executed(self) -> Executed:
+        """Trial and epoch, once for each time it was executed."""
+
+    def ended(self) -> set[str]:
+        """Trials that were over, completed or stopped early."""
+
+    def final(self) -> Counter[str]:
+        """The trials in the finished sweep's result."""
+
+    def result(self) -> Any:
+        """The finished sweep's result, times apart, to be compared with another's."""
+
+
+class OurSweep:
+    """`tune search` and `tune resume` with one worker. An epoch counts as executed when its checkpoint appears."""
+
+    name = "tuneyard"
+
+    def __init__(self, folder: Path, work: Work) -> None:
+        self.run = folder / "runs" / "sweep"
+        self.marks: tuple[Path, ...] = ()
+        self.executed: Executed = []
+        self._file = folder / "sweep.yaml"
+        self._file.write_text(yaml.safe_dump(_sweep_file(work), sort_keys=False), encoding="utf-8")
+        self._seen: set[tuple[str, str, int]] = set()
+
+    def command(self) -> list[str]:
+        tune = [sys.executable, "-m", "tuning"]
+        if self.run.exists():
+            return [*tune, "resume", str(self.run), "--workers", "1", "--quiet"]
+        place = ["--name", self.run.name, "--runs", str(self.run.parent)]
+        return [*tune, "search", "--space", str(self._file), *place, "--workers", "1", "--quiet"]
+
+    def look(self) -> int:
+        for path in sorted(self.run.glob("trials/*/epoch-*.safetensors")):
+            try:
+                file = (path.parent.name, path.name, path.stat().st_mtime_ns)
+            except FileNotFoundError:  # it was removed meanwhile
+                continue
+            if file not in self._seen:
+                self._seen.add(file)
+                self.executed.append((path.parent.name, int(path.stem.removeprefix("epoch-"))))
+        # What came and went between two looks is known from the ledger at the end of each life.
+        return len(self.executed)
+
+    def ended(self) -> set[str]:
+        return {str(trial["number"]) for trial in self._trials() if trial["state"] != "running"}
+
+    def final(self) -> Counter[str]:
+        return Counter(str(trial["number"]) for trial in self._trials() if trial["state"] != "running")
+
+    def result(self) -> Any:
+        for trial in (trials := self._trials()):
+            for epoch in trial["epochs"]:
+                del epoch["seconds"]
+        weights = sorted((self.run / "best").glob("*.safetensors"))
+        return {"trials": trials, "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights]}
+
+    def _trials(self) -> list[dict[str, Any]]:
+        return describe(Sweep.open(self.run))["trials"]
+
+
+class PlainRaySweep:
+    """`benchmarks.restored`: Ray's own `Tuner` and `Tuner.restore`."""
+
+    name = "ray-tune"
+
+    def __init__(self, folder: Path, work: Work) -> None:
+        self._folder, self._work = folder, folder / "work.json"
+        work.save(self._work)
+        # Short, for Ray puts sockets there; known to nobody else, so what carries it is this sweep's.
+        self._ray = Path(tempfile.mkdtemp(prefix="kill-", dir="/tmp"))
+        self.marks: tuple[Path, ...] = (self._ray,)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.restored", str(self._work), str(self._folder), str(self._ray)]
+
+    def look(self) -> int:
+        return len(self.executed)
+
+    @property
+    def executed(self) -> Executed:
+        return [(line["key"], line["epoch"]) for line in self._observed("epoch")]
+
+    def ended(self) -> set[str]:
+        return {line["key"] for line in self._observed("end")}
+
+    def final(self) -> Counter[str]:
+        return Counter(key for key, _, _ in self.result())
+
+    def result(self) -> Any:
+        return sorted(json.loads((self._folder / "result.json").read_text(encoding="utf-8")))
+
+    def _observed(self, event: str) -> list[dict[str, Any]]:
+        try:
+            text = (self._folder / "observed.jsonl").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind("\n") + 1]  # a line that is being written, or was when it was killed, is none
+        return [line for line in map(json.loads, whole.splitlines()) if line["event"] == event]
+
+
+def _sweep_file(work: Work) -> dict[str, Any]:
+    return {
+        "data": {"source": "folder", "path": work.pictures},
+        "trial": {
+            "model": work.model,
+            "weights": "none",
+            "image_size": work.image_size,
+            "augment": "standard" if work.random_views else "none",
+            "freeze": "backbone" if work.head_only else "none",
+            "precision": "fp32",
+            "step_size": work.step_size,
+            "epochs": work.epochs,
+            "seed": work.seed,
+        },
+        "space": {
+            "lr": {"low": LR[0], "high": LR[1], "log": True},
+            "batch_size": [16, 32, 64],
+            "momentum": {"low": MOMENTUM[0], "high": MOMENTUM[1]},
+            "gamma": {"low": GAMMA[0], "high": GAMMA[1]},
+        },
+        "search": {"trials": work.trials, "pruner": "asha", "seed": work.seed},
+    }

@@ -1,0 +1,252 @@
+"""Real sweeps on Ray, through the commands a user types."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from reports.sweep import Sweep, describe
+from torture import Result, Torture, check_invariants, compare
+
+pytestmark = pytest.mark.ray
+
+FILE = """\
+data: {source: digits}
+trial: {model: shufflenet_v2_x0_5, weights: none, image_size: 32, center_crop: 1.0, augment: none,
+        epochs: 3, batch_size: 128, precision: fp32}
+space:
+  lr: {low: 1e-2, high: 3e-1, log: true}
+  freeze: [none, stem]
+search: {trials: 4, seed: 1, pruner: none, keep: 2}
+"""
+LONG = FILE.replace("epochs: 3", "epochs: 60").replace("trials: 4", "trials: 2")
+
+
+class Tune:
+    """`tune` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "small.yaml").write_text(FILE)
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        done = subprocess.run(self._command(words), cwd=self.folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, f"tune {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def start(self, *words: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            self._command(words), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def show(self, name: str) -> dict:
+        return describe(Sweep.open(self.folder / "runs" / name))
+
+    def wait_for_epochs(self, name: str, count: int, *, timeout_s: float = 90) -> None:
+        """Until so many epochs are recorded."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if (self.folder / "runs" / name / "sweep.json").exists():
+                if sum(len(trial["epochs"]) for trial in self.show(name)["trials"]) >= count:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"no {count} epochs after {timeout_s} s")
+
+    def leftovers(self) -> list[str]:
+        """Processes that carry this folder or a session of this sweep on their command line."""
+        words = (" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
+        return [line for line in words if str(self.folder) in line]
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "tuning", *words]
+
+
+@pytest.fixture
+def tune(tmp_path: Path) -> Tune:
+    return Tune(tmp_path)
+
+
+def workers_of(driver: subprocess.Popen) -> list[psutil.Process]:
+    """The driver's Ray actors that train: all processes of its session named `ray::`."""
+    session = json.loads((Path(_cwd(driver)) / "runs/small/ray.json").read_text())["session"]
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "environ"]):
+        words = process.info["cmdline"] or []
+        if words and words[0].startswith("ray::") and session in str(process.info["environ"] or ""):
+            found.append(process)
+    return found
+
+
+def _cwd(driver: subprocess.Popen) -> str:
+    return psutil.Process(driver.pid).cwd()
+
+
+def test_search_then_all_that_reads_it(tune: Tune) -> None:
+    output = tune("search", "--space", "small.yaml")
+    assert "small finished: 4 complete, 0 pruned, 0 failed" in output
+    assert output.count("[") >= 4, "one line a finished trial"
+    run = tune.folder / "runs" / "small"
+    shown = json.loads(tune("show", "small", "--json"))
+    assert shown["state"] == "finished"
+    assert shown["counts"] == {"complete": 4, "pruned": 0, "failed": 0, "running": 0}
+    best = max(trial["value"] for trial in shown["trials"])
+    assert shown["best"]["value"] == best
+    # only the best two keep their weights, of their best epoch
+    kept = sorted(shown["trials"], key=lambda trial: (-trial["value"], trial["number"]))[:2]
+    files = sorted(str(path.relative_to(run)) for path in run.glob("trials/*/*"))
+    assert files == sorted(f"trials/{t['number']}/epoch-{t['best_epoch']:05d}.safetensors" for t in kept)
+    assert {path.name for path in (run / "report").iterdir()} >= {"leaderboard.md", "leaderboard.csv", "leaderboard.json"}
+    assert {path.name for path in (run / "best").iterdir()} == {"model.safetensors", "model.json", "README.md"}
+    assert "this sweep exists" in tune("search", "--space", "small.yaml", code=2)
+    assert "finished" in tune("list")
+    assert tune.leftovers() == []
+    # extended: the history stays, four more come
+    tune("resume", "small", "--trials", "6", "--quiet")
+    extended = json.loads(tune("show", "small", "--json"))
+    assert extended["trials"][:4] == shown["trials"]
+    assert extended["counts"]["complete"] == 6
+
+
+def test_killed_again_and_again_it_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    seed = int(time.time()) % 100_000
+    print(f"seed {seed}")
+    torture = Torture(tmp_path, seed=seed, workers=1, shortest_s=2, longest_s=14)
+    whole = torture.whole()
+    result = Result()
+    while result.kills < 5:
+        name = f"killed-{result.sweeps}"
+        torture.interrupted(name, result, kills=5 - result.kills)
+        compare(name, torture.outcome(name), whole, result)
+        check_invariants(name, torture.outcome(name), result)
+        torture.check_left_behind(name, result)
+    assert not result.problems, f"seed {seed}: {result.problems}"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_it_cleanly(tune: Tune, name: str) -> None:
+    (tune.folder / "small.yaml").write_text(LONG)
+    driver = tune.start("search", "--space", "small.yaml", "--workers", "1")
+    tune.wait_for_epochs("small", 2)
+    asked = time.monotonic()
+    driver.send_signal(getattr(signal, name))
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert "tune resume runs/small" in output
+    stopped = tune.show("small")
+    assert stopped["state"] == "interrupted"
+    assert stopped["counts"]["running"] == 1
+    assert time.monotonic() - asked < 40  # 20 s for an epoch, and Ray's own end
+    assert tune.leftovers() == []
+
+
+def test_a_second_ctrl_c_stops_it_at_once_and_it_can_be_resumed(tune: Tune) -> None:
+    (tune.folder / "small.yaml").write_text(FILE.replace("batch_size: 128", "batch_size: 1"))  # long epochs
+    driver = tune.start("search", "--space", "small.yaml", "--workers", "1")
+    while not workers_at_work(tune):
+        time.sleep(0.2)
+    driver.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=15)
+    assert driver.returncode == 130, output
+    assert "tune resume" in output
+    assert tune.show("small")["state"] == "interrupted"
+
+
+def workers_at_work(tune: Tune) -> bool:
+    run = tune.folder / "runs" / "small"
+    return run.exists() and tune.show("small")["counts"]["running"] > 0
+
+
+def test_a_killed_worker_goes_on_from_its_checkpoint(tune: Tune) -> None:
+    text = LONG.replace("epochs: 60", "epochs: 12").replace("trials: 2", "trials: 1")
+    (tune.folder / "small.yaml").write_text(text)
+    driver = tune.start("search", "--space", "small.yaml", "--workers", "1")
+    tune.wait_for_epochs("small", 3)
+    (worker,) = [p for p in psutil.Process(driver.pid).children(recursive=True) if _is_trial(p)]
+    worker.kill()
+    output, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 0, output
+    (trial,) = tune.show("small")["trials"]
+    assert trial["state"] == "complete"
+    assert [epoch["epoch"] for epoch in trial["epochs"]] == list(range(1, 13))
+    record = Sweep.open(tune.folder / "runs/small").ledger().trials()[0]
+    assert len(record.attempts) == 1
+    assert "process died" in record.attempts[0]
+
+
+def _is_trial(process: psutil.Process) -> bool:
+    try:
+        return any(word.startswith("ray::ImplicitFunc") for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def test_one_driver_at_a_time_and_a_dead_ones_place_is_taken_at_once(tune: Tune) -> None:
+    (tune.folder / "small.yaml").write_text(LONG)
+    driver = tune.start("search", "--space", "small.yaml")
+    tune.wait_for_epochs("small", 1)
+    message = tune("resume", "small", code=2)
+    assert f"process {driver.pid}" in message
+    driver.kill()
+    driver.communicate()
+    again = tune.start("resume", "small", "--workers", "1")
+    tune.wait_for_epochs("small", 4)
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=60)
+    assert again.returncode == 130
+    assert tune.leftovers() == []
+
+
+def test_a_bad_configuration_fails_and_the_sweep_goes_on(tune: Tune) -> None:
+    text = FILE.replace("{low: 1e-2, high: 3e-1, log: true}", "[0.05, 900.0]").replace("trials: 4", "trials: 6")
+    (tune.folder / "small.yaml").write_text(text)
+    tune("search", "--space", "small.yaml")
+    trials = tune.show("small")["trials"]
+    failed = [trial for trial in trials if trial["state"] == "failed"]
+    assert failed
+    assert all("diverged" in trial["error"] and trial["params"]["lr"] == 900 for trial in failed)
+    assert any(trial["state"] == "complete" for trial in trials)
+
+
+def test_the_same_error_in_every_trial_stops_the_sweep(tune: Tune) -> None:
+    text = FILE.replace("{low: 1e-2, high: 3e-1, log: true}", "[900.0, 900.5]").replace("trials: 4", "trials: 40")
+    text = text.replace("epochs: 3", "epochs: 1, drop_last: true").replace("batch_size: 128", "batch_size: 5000")
+    (tune.folder / "small.yaml").write_text(text)
+    output = tune("search", "--space", "small.yaml", "--workers", "1", code=3)
+    assert "5 trials in a row failed with the same error" in output
+    assert len(tune.show("small")["trials"]) == 5
+
+
+def test_the_same_seed_gives_the_same_bytes(tune: Tune) -> None:
+    digests = []
+    for name in ("one", "two"):
+        tune("search", "--space", "small.yaml", "--name", name, "--workers", "1", "--trials", "2", "--quiet")
+        digests.append(hashlib.sha256((tune.folder / f"runs/{name}/best/model.safetensors").read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+def test_a_closed_terminal_stops_it_and_loses_nothing(tune: Tune) -> None:
+    (tune.folder / "small.yaml").write_text(LONG)
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "tuning", "search", "--space", "small.yaml", "--workers", "1"]
+    driver = subprocess.Popen(
+        command, cwd=tune.folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    reader = subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL)  # a terminal reads
+    tune.wait_for_epochs("small", 2)
+    reader.kill()
+    reader.wait()
+    os.close(ours)
+    driver.send_signal(signal.SIGHUP)
+    assert driver.wait(timeout=60) == 130
+    assert tune.show("small")["state"] == "interrupted"

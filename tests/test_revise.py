@@ -1,0 +1,192 @@
+"""A sweep taken up with changes: what is taken over, what is refused, and that nothing of the history is lost."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from reports.sweep import RECORD, Sweep
+from simulation import Simulation
+from trainables.errors import UserError
+from tuning.revise import Revision, is_wider, revise
+from tuning.setup import create_sweep, open_sweep
+from tuning.space import Choice, Float, Int
+from tuning.spec import load_spec
+
+QUIET = Console(quiet=True)
+FILE = """\
+data: {source: digits}
+trial: {model: squeezenet1_1, weights: none, image_size: 24, center_crop: 1.0, augment: none, epochs: 9}
+space:
+  lr: {low: 1e-3, high: 1e-2, log: true}
+  momentum: {low: 0.1, high: 0.8}
+  freeze: [none, fire5]
+search: {trials: 6, pruner: none}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with six trials of history."""
+    file = tmp_path / "small.yaml"
+    file.write_text(FILE)
+    spec = load_spec(file)
+    folder = create_sweep(spec, text=FILE, name="small", runs=tmp_path / "runs", console=QUIET).folder
+    _drive(folder)
+    return folder
+
+
+def _drive(folder: Path) -> None:
+    """Runs what is left to do, with the simulation's formula in place of training."""
+    sweep, spec, _ = open_sweep(folder, console=QUIET)
+    Simulation(sweep.folder, spec).drive()
+
+
+def _edit(run: Path, old: str, new: str) -> None:
+    file = run / "sweep.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def _history(run: Path) -> list[dict]:
+    trials = Sweep.open(run).ledger().trials()
+    return [
+        {"params": t.params, "epochs": t.epochs, "state": t.state, "value": t.value, "ended": t.ended} for t in trials
+    ]
+
+
+def test_nothing_changed_says_nothing(run: Path) -> None:
+    before = (run / RECORD).read_bytes()
+    assert revise(run, Revision()) == []
+    assert (run / RECORD).read_bytes() == before
+
+
+def test_more_trials_extend_it(run: Path) -> None:
+    history = _history(run)
+    assert revise(run, Revision(trials=10)) == ["search.trials was 6, is 10"]
+    _drive(run)
+    assert len(_history(run)) == 10
+    assert _history(run)[:6] == history
+    assert revise(run, Revision()) == [], "a change is said once"
+
+
+def test_fewer_trials_than_there_are(run: Path) -> None:
+    with pytest.raises(UserError, match="the sweep has more trials than that: got 3, expected ≥ 6"):
+        revise(run, Revision(trials=3))
+
+
+def test_a_wider_choice_is_taken_over(run: Path) -> None:
+    history = _history(run)
+    _edit(run, "[none, fire5]", "[none, fire5, backbone]")
+    _edit(run, "high: 1e-2", "high: 2e-2")
+    lines = revise(run, Revision(trials=30))
+    assert "space.freeze was [none, fire5], is [none, fire5, backbone]" in lines
+    assert "space.lr was 0.001 to 0.01, is 0.001 to 0.02" in lines
+    assert _history(run) == history
+    _drive(run)
+    assert _history(run)[:6] == history
+    assert {"none", "fire5", "backbone"} == {t["params"]["freeze"] for t in _history(run)[6:]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("model: squeezenet1_1", "model: squeezenet1_0", "trial.model was squeezenet1_1, is squeezenet1_0"),
+        ("epochs: 9", "epochs: 5", "trial.epochs was 9, is 5"),
+        ("[none, fire5]", "[none, fire6]", "space.freeze was [none, fire5], is [none, fire6]"),
+        ("low: 0.1, high: 0.8", "low: 0.2, high: 0.8", "space.momentum was 0.1 to 0.8, is 0.2 to 0.8"),
+        ("low: 1e-3, high: 1e-2, log: true", "low: 1e-3, high: 1e-2", "space.lr was"),
+        ("  freeze: [none, fire5]\n", "", "space.freeze was [none, fire5], is not explored"),
+        ("pruner: none", "pruner: asha", "search.pruner was none, is asha"),
+        ("trials: 6", "trials: 6, metric: val_loss", "search.metric was val_accuracy, is val_loss"),
+    ],
+)
+def test_what_would_make_the_history_worthless_is_refused(run: Path, old: str, new: str, where: str) -> None:
+    record, journal = (run / RECORD).read_bytes(), (run / "journal.log").read_bytes()
+    _edit(run, old, new)
+    with pytest.raises(UserError) as caught:
+        revise(run, Revision())
+    assert where in str(caught.value)
+    assert "--name" in str(caught.value)
+    assert (run / RECORD).read_bytes() == record
+    assert (run / "journal.log").read_bytes() == journal
+
+
+def test_options_of_the_time_stay_in_force(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(FILE)
+    spec = load_spec(file, sets=("momentum=0.7",), trials=2)
+    run = create_sweep(spec, text=FILE, name="small", runs=tmp_path / "runs", console=QUIET).folder
+    _edit(run, "trials: 6", "trials: 6, keep: 1")
+    assert revise(run, Revision()) == ["search.keep was 5, is 1"]
+    revised = open_sweep(run, console=QUIET)[1]
+    assert (revised.search.trials, revised.trial["momentum"]) == (2, 0.7)
+    assert "momentum" not in revised.space
+
+
+def test_a_broken_edit_names_its_line_and_leaves_the_record(run: Path) -> None:
+    record = (run / RECORD).read_bytes()
+    _edit(run, "trials: 6", "trials: many")
+    with pytest.raises(UserError, match=r"sweep\.yaml:7"):
+        revise(run, Revision())
+    assert (run / RECORD).read_bytes() == record
+    assert not list(run.glob(".sweep.yaml*"))
+
+
+def test_another_version_of_torch_is_said_once(run: Path) -> None:
+    record = json.loads((run / RECORD).read_text())
+    record["versions"]["torch"] = "2.0.0"
+    (run / RECORD).write_text(json.dumps(record))
+    (line,) = revise(run, Revision())
+    assert line.startswith("torch was 2.0.0, is ")
+    assert revise(run, Revision()) == []
+
+
+def test_other_pictures_are_refused(tmp_path: Path, picture_folder) -> None:
+    pictures = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    file = tmp_path / "own.yaml"
+    text = FILE.replace("{source: digits}", f"{{source: folder, path: {pictures}}}")
+    file.write_text(text)
+    run = create_sweep(load_spec(file), text=text, name="own", runs=tmp_path / "runs", console=QUIET).folder
+    open_sweep(run, console=QUIET)
+    (pictures / "train/a/0.png").unlink()
+    with pytest.raises(UserError, match="the pictures are not those the sweep began with"):
+        open_sweep(run, console=QUIET)
+
+
+def test_moved_pictures_and_a_moved_run_are_found_again(tmp_path: Path, picture_folder) -> None:
+    pictures = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    file = tmp_path / "own.yaml"
+    text = FILE.replace("{source: digits}", f"{{source: folder, path: {pictures}}}")
+    file.write_text(text)
+    run = create_sweep(load_spec(file), text=text, name="own", runs=tmp_path / "runs", console=QUIET).folder
+    moved_pictures = tmp_path / "elsewhere" / "pictures"
+    shutil.move(pictures, moved_pictures)
+    moved = Path(shutil.move(run, tmp_path / "moved"))
+    with pytest.raises(UserError, match=r"data\.path"):
+        open_sweep(moved, console=QUIET)
+    _edit(moved, str(pictures), str(moved_pictures))
+    revise(moved, Revision())
+    _drive(moved)
+    assert len(_history(moved)) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wider"),
+    [
+        (Choice((1, 2)), Choice((2, 1, 3)), True),
+        (Choice((1, True)), Choice((1, 1.0)), False),
+        (Choice((1, 2)), Choice((1,)), False),
+        (Float(0.1, 1.0), Float(0.1, 2.0), True),
+        (Float(0.1, 1.0), Float(0.1, 2.0, log=True), False),
+        (Int(1, 9, step=2), Int(1, 11, step=2), True),
+        (Int(3, 9, step=2), Int(0, 11, step=2), False),
+        (Int(1, 9), Float(1, 9), False),
+        (Int(1, 9, when={"a": (1,)}), Int(1, 9), False),
+    ],
+)
+def test_wider(old, new, wider: bool) -> None:
+    assert is_wider(old, new) is wider
