@@ -1,7 +1,7 @@
 """Starts a program, kills it with SIGKILL at a moment counted in epochs, and ends what it left behind.
 
-    life = Life(command, environment=dict(os.environ), log=scratch / "log.txt", count=contestant.epochs_executed)
-    life.run(until=5.3)         # three tenths into the sixth epoch of this life; None: to its end
+    life = Life(command, environment=dict(os.environ), log=scratch / "log.txt", count=sweep.look)
+    life.run(until=5.3, family=family)          # three tenths into the sixth epoch of this life; None: to its end
 
 What it leaves behind is told by having been its child, or by carrying a folder of its own on the command line.
 """
@@ -28,6 +28,37 @@ class End:
     seconds: float
 
 
+class Family:
+    """The processes that a program's lives had as children, or that carry one of its own folders in their command."""
+
+    def __init__(self, marks: Sequence[Path]) -> None:
+        self._marks = [str(mark) for mark in marks]
+        self._known: dict[int, psutil.Process] = {}
+
+    def remember(self, pid: int) -> None:
+        """Takes note of a process's present descendants: once it is dead, nothing tells whose they were."""
+        try:
+            children = psutil.Process(pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+        self._known.update({child.pid: child for child in children})
+
+    def living(self, *, patience_s: float = 0.0) -> list[psutil.Process]:
+        """Those that still run, after giving them time to end."""
+        until = time.monotonic() + patience_s
+        while (found := self._living()) and time.monotonic() < until:
+            time.sleep(0.2)
+        return found
+
+    def _living(self) -> list[psutil.Process]:
+        found = {pid: process for pid, process in self._known.items() if _lives(process)}
+        for process in psutil.process_iter(["cmdline"]) if self._marks else ():
+            words = process.info["cmdline"] or []
+            if process.pid != os.getpid() and any(mark in word for mark in self._marks for word in words):
+                found[process.pid] = process
+        return list(found.values())
+
+
 class Life:
     """One process of a contestant's driver, from its start to its end.
 
@@ -42,9 +73,8 @@ class Life:
         self, command: Sequence[str], *, environment: dict[str, str], log: Path, count: Callable[[], int]
     ) -> None:
         self._command, self._environment, self._log, self._count = command, environment, log, count
-        self.family: dict[int, psutil.Process] = {}
 
-    def run(self, *, until: float | None) -> End:
+    def run(self, *, until: float | None, family: Family) -> End:
         """Lives until `until` epochs of this life are done, a fraction being a share of the mean epoch, or to the end.
 
         Raises:
@@ -57,7 +87,7 @@ class Life:
             killed = self._watch(process, before=before, until=until)
         finally:
             if process.poll() is None:
-                self._remember_family(process.pid)
+                family.remember(process.pid)
                 os.kill(process.pid, signal.SIGKILL)
             process.wait()
         if not killed and process.returncode:
@@ -78,22 +108,6 @@ class Life:
                 return process.poll() is None
             time.sleep(POLL_S)
         return False
-
-    def _remember_family(self, pid: int) -> None:
-        try:
-            children = psutil.Process(pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return
-        self.family.update({child.pid: child for child in children})
-
-    def left_over(self, folder: Path | None = None) -> list[psutil.Process]:
-        """Processes of this life that still run; with `folder`, those that carry its path too."""
-        left = {pid: process for pid, process in self.family.items() if _lives(process)}
-        for process in psutil.process_iter(["cmdline"]) if folder else ():
-            words = process.info["cmdline"] or []
-            if process.pid != os.getpid() and any(str(folder) in word for word in words):
-                left[process.pid] = process
-        return list(left.values())
 
 
 def end_all(processes: Sequence[psutil.Process]) -> None:

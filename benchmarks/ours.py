@@ -23,10 +23,10 @@ from tuning.engine import Engine
 from tuning.retention import Retention
 from tuning.runner import driving, run_sweep
 from tuning.setup import create_sweep, open_sweep
-from tuning.space import Choice, Float
+from tuning.space import Choice, Float, Space
 from tuning.spec import ResourceSettings, SearchSettings, Spec
 
-SPACE = {
+SPACE: Space = {
     "lr": Float(*LR, log=True),
     "batch_size": Choice(BATCH_SIZES),
     "momentum": Float(*MOMENTUM),

@@ -10,6 +10,7 @@ imported. To their advantage they save no checkpoints and keep no record on disk
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -86,7 +87,7 @@ def train_one(config: Config, work: Work, state: dict | None = None) -> Iterator
     optimizer = torch.optim.SGD(trained, lr=config["lr"], momentum=config["momentum"])
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=work.step_size, gamma=config["gamma"])
     criterion = nn.CrossEntropyLoss()
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
     for name, part in parts.items():
         if state is not None:
             part.load_state_dict(state[name])
@@ -143,7 +144,7 @@ def nothing_with_ray_tune(work: Work, folder: Path) -> Score:
 
 def _tuned(trainable: Callable, work: Work, folder: Path, *, tune_config: dict, param_space: dict) -> Score:
     started = time.perf_counter()
-    ray.init(num_cpus=work.cpus, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=work.cpus, include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1, "gpu": int(torch.cuda.is_available())}),
         param_space=param_space,
@@ -153,7 +154,9 @@ def _tuned(trainable: Callable, work: Work, folder: Path, *, tune_config: dict, 
         run_config=tune.RunConfig(name="peer", storage_path=str(folder.resolve()), verbose=0),
     )
     results = tuner.fit()
-    best = results.get_best_result(scope="all").metrics_dataframe["val_accuracy"].max()
+    history = results.get_best_result(scope="all").metrics_dataframe
+    assert history is not None
+    best = history["val_accuracy"].max()
     finished = len(results) - results.num_errors
     ray.shutdown()
     return Score(finished, float(best), time.perf_counter() - started)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.restored work.json FOLDER RAY_FOLDER       # starts the sweep, or goes on with it
 
-As Ray's documentation has it: a checkpoint is reported with every epoch, and a trial that is started again loads its last
-one. The sampler has a seed, and one trial runs at a time. For the test alone, each epoch and each trial's end adds a line
-to `FOLDER/observed.jsonl`, and the end of the sweep writes `FOLDER/result.json`.
+As Ray's documentation has it: a checkpoint is reported with every epoch, and a trial that is started again loads its
+last one. The sampler has a seed, and one trial runs at a time. For the test alone, each epoch and each trial's end adds
+a line to `FOLDER/observed.jsonl`, and the end of the sweep writes `FOLDER/result.json`.
 """
 
 import dataclasses
@@ -84,14 +84,19 @@ def new_tuner(work: Work, folder: Path) -> tune.Tuner:
     )
 
 
+def _row(result: tune.Result) -> list[Any]:
+    metrics = result.metrics or {}
+    return [key_of(result.config or {}), metrics.get("training_iteration"), metrics.get("val_accuracy")]
+
+
 def main() -> None:
     work, folder, ray_folder = Work.load(Path(sys.argv[1])), Path(sys.argv[2]).resolve(), sys.argv[3]
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
     experiment = str(folder / EXPERIMENT)
     begun = tune.Tuner.can_restore(experiment)
     tuner = tune.Tuner.restore(experiment, one_core(), resume_errored=True) if begun else new_tuner(work, folder)
     results = tuner.fit()
-    rows = [[key_of(r.config), r.metrics.get("training_iteration"), r.metrics.get("val_accuracy")] for r in results]
+    rows = [_row(results[number]) for number in range(len(results))]
     (folder / "result.json").write_text(json.dumps(rows), encoding="utf-8")
     ray.shutdown()
 

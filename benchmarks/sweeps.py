@@ -1,9 +1,9 @@
 """The two contestants of the kill test, as programs on disk that can be started again: tuneyard, and plain Ray Tune.
 
-    sweep = OurSweep(folder, work)
-    subprocess.run(sweep.command())        # starts it; once begun, the same call goes on with it
-    sweep.executed                         # [("0", 1), ("0", 2), …]: trial and epoch, in order, as often as executed
-    sweep.ended(), sweep.result()
+sweep = OurSweep(folder, work)
+subprocess.run(sweep.command())        # starts it; once begun, the same call goes on with it
+sweep.executed                         # [("0", 1), ("0", 2), …]: trial and epoch, in order, as often as executed
+sweep.ended(), sweep.result()
 """
 
 import hashlib
@@ -33,6 +33,9 @@ class KilledSweep(Protocol):
 
     def look(self) -> int:
         """Takes note of what was executed since the last call. Returns how many epochs were executed in all."""
+
+    def settle(self) -> None:
+        """After the end of a life: takes note of what no look saw."""
 
     @property
     def executed(self) -> Executed:
@@ -77,8 +80,14 @@ class OurSweep:
             if file not in self._seen:
                 self._seen.add(file)
                 self.executed.append((path.parent.name, int(path.stem.removeprefix("epoch-"))))
-        # What came and went between two looks is known from the ledger at the end of each life.
         return len(self.executed)
+
+    def settle(self) -> None:
+        """A checkpoint that came and went between two looks is known from the ledger."""
+        self.look()
+        seen = set(self.executed)
+        recorded = [(str(trial["number"]), epoch["epoch"]) for trial in self._trials() for epoch in trial["epochs"]]
+        self.executed += [one for one in recorded if one not in seen]
 
     def ended(self) -> set[str]:
         return {str(trial["number"]) for trial in self._trials() if trial["state"] != "running"}
@@ -114,6 +123,9 @@ class PlainRaySweep:
 
     def look(self) -> int:
         return len(self.executed)
+
+    def settle(self) -> None:
+        """Nothing: each epoch wrote its line."""
 
     @property
     def executed(self) -> Executed:

@@ -76,8 +76,10 @@ def draw(run: Path, *, elapsed_s: float) -> str:
     console.print(render(facts_at(sweep, elapsed_s)))
     console.print()
     _prompt(console, f"tune show {sweep.name}")
+    print_line(sweep.name, console=console, style="bold")
     for line in headlines(standing(sweep, ledger, trials), gap=gap_to_second(trials, mode=sweep.mode)):
         print_line(line, console=console)
+    console.print()
     settings = list(sweep.record["spec"]["space"])
     board = leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=settings, brief=True)
     left_out = print_table(board, console=console, limit=ROWS)

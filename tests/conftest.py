@@ -43,26 +43,25 @@ def picture_folder(tmp_path: Path) -> PictureFolder:
     and returns the root. A class's pictures share a colour, with noise by picture.
     """
 
-    def make(
-        counts: Mapping[str, int],
-        *,
-        name: str = "pictures",
-        size: tuple[int, int] = (24, 32),
-        suffix: str = ".png",
-        seed: int = 0,
-    ) -> Path:
-        root = tmp_path / name
-        classes = sorted({folder.rpartition("/")[2] for folder in counts})
-        for folder, count in counts.items():
-            place = root / folder
-            place.mkdir(parents=True, exist_ok=True)
-            label = classes.index(folder.rpartition("/")[2])
-            for number in range(count):
-                # A seed from the file's own place, so that one more folder does not change the others.
-                noise = np.random.default_rng([seed, number, *folder.encode()])
-                colour = np.array([[60, 120, 200], [200, 120, 60], [120, 200, 60]])[label % 3]
-                pixels = np.clip(colour + noise.integers(-40, 40, (*size, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(place / f"{number}{suffix}")
-        return root
+    def make(counts: Mapping[str, int], *, name: str = "pictures", **options: object) -> Path:
+        return make_pictures(tmp_path / name, counts, **options)
 
     return make
+
+
+def make_pictures(
+    root: Path, counts: Mapping[str, int], *, size: tuple[int, int] = (24, 32), suffix: str = ".png", seed: int = 0
+) -> Path:
+    """Writes the pictures of `picture_folder` under `root`."""
+    classes = sorted({folder.rpartition("/")[2] for folder in counts})
+    for folder, count in counts.items():
+        place = root / folder
+        place.mkdir(parents=True, exist_ok=True)
+        label = classes.index(folder.rpartition("/")[2])
+        for number in range(count):
+            # A seed from the file's own place, so that one more folder does not change the others.
+            noise = np.random.default_rng([seed, number, *folder.encode()])
+            colour = np.array([[60, 120, 200], [200, 120, 60], [120, 200, 60]])[label % 3]
+            pixels = np.clip(colour + noise.integers(-40, 40, (*size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{number}{suffix}")
+    return root

@@ -1,6 +1,6 @@
 """Makes runs' folders for tests through the ledger, as a sweep's driver does, without torch or Ray.
 
-    run = make_run(tmp_path, trials=[Planned("complete", {"lr": 0.01, "freeze": "none"}, [0.5, 0.9])])
+run = make_run(tmp_path, trials=[Planned("complete", {"lr": 0.01, "freeze": "none"}, [0.5, 0.9])])
 """
 
 import dataclasses

@@ -71,9 +71,7 @@ class Simulation:
             Ledger.create(folder, metric=spec.search.metric, mode=spec.search.mode)
 
     def open(self, *, writable: bool = False) -> Ledger:
-        return Ledger.open(
-            self.folder, metric=self.spec.search.metric, mode=self.spec.search.mode, writable=writable
-        )
+        return Ledger.open(self.folder, metric=self.spec.search.metric, mode=self.spec.search.mode, writable=writable)
 
     def conductor(self) -> Conductor:
         keep = self.spec.search.keep

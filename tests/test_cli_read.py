@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner, Result
-from runs import HOSTILE, TRIALS, Planned, make_run
 
 import reports.predict
 from reports.ledger import Ledger
 from reports.predict import Prediction
 from reports.sweep import Sweep, describe
+from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.data.cache import kind_folder
 from trainables.errors import UserError
 from tuning import doctor as doctor_module
@@ -327,9 +327,7 @@ def test_doctor_knows_whose_tune_it_is(
     assert "not on the PATH" in doctor_module._command("tuneyard").state
 
 
-def test_doctor_shows_and_clears_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
-) -> None:
+def test_doctor_shows_and_clears_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("TUNEYARD_CACHE", str(cache))
     monkeypatch.setattr(doctor_module, "_hardware", lambda: iter([Finding("torch", "broken", "mend it")]))

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
 
+from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
 from tuning.conductor import Job, Signal
 
 

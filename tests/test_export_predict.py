@@ -15,7 +15,6 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from runs import make_run
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
@@ -26,6 +25,7 @@ from reports.modelfile import DESCRIPTION, WEIGHTS, Description, file_digest, re
 from reports.picture_files import find_pictures
 from reports.predict import Predictor
 from reports.sweep import Sweep
+from runs import make_run
 from trainables.checkpoint import checkpoint_path
 from trainables.data.cache import cache_folder
 from trainables.data.pixels import build_store
@@ -107,9 +107,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"model": "squeezenet1_1", "weights": "start.pth", "freeze": "backbone", "epochs": 2, "seed": 1},
         {"model": "squeezenet1_1", "weights": "start.pth", "freeze": "none", "epochs": 1, "lr": 1e-6},
     ]
-    train_run(
-        root, root / "pictures", trials, weights_of=lambda s: resolve_weights(s.weights, s.model, base=root)
-    )
+    train_run(root, root / "pictures", trials, weights_of=lambda s: resolve_weights(s.weights, s.model, base=root))
     return root
 
 
@@ -197,9 +195,7 @@ def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: 
     assert (label, float(probability)) == (ours.label, pytest.approx(ours.probability, abs=0.02))
 
 
-@pytest.mark.parametrize(
-    ("model", "freeze"), [("resnet18", "layer2"), ("googlenet", 3), ("mobilenet_v3_small", 0)]
-)
+@pytest.mark.parametrize(("model", "freeze"), [("resnet18", "layer2"), ("googlenet", 3), ("mobilenet_v3_small", 0)])
 def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, model: str, freeze: str | int) -> None:
     """What is frozen comes from the seed alone, and grey pictures have one channel."""
     paint(tmp_path / "pictures", per_class=2, mode="L")

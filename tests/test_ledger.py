@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from runs import HOSTILE, SPACE, Planned, add_trial, make_epoch, make_run
 
 from reports.ledger import JOURNAL, Ledger, TrialRecord, best_of
 from reports.ranking import gap_to_second, ranked
+from runs import HOSTILE, SPACE, Planned, add_trial, make_epoch, make_run
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
 from tuning.space import distribution

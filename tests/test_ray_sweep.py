@@ -38,7 +38,9 @@ class Tune:
 
     def __call__(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(self._command(words), cwd=self.folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == code, f"tune {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, (
+            f"tune {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
         return done.stdout + done.stderr
 
     def start(self, *words: str) -> subprocess.Popen:
@@ -53,9 +55,9 @@ class Tune:
         """Until so many epochs are recorded."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if (self.folder / "runs" / name / "sweep.json").exists():
-                if sum(len(trial["epochs"]) for trial in self.show(name)["trials"]) >= count:
-                    return
+            there = (self.folder / "runs" / name / "sweep.json").exists()
+            if there and sum(len(trial["epochs"]) for trial in self.show(name)["trials"]) >= count:
+                return
             time.sleep(0.1)
         raise AssertionError(f"no {count} epochs after {timeout_s} s")
 
@@ -73,21 +75,6 @@ def tune(tmp_path: Path) -> Tune:
     return Tune(tmp_path)
 
 
-def workers_of(driver: subprocess.Popen) -> list[psutil.Process]:
-    """The driver's Ray actors that train: all processes of its session named `ray::`."""
-    session = json.loads((Path(_cwd(driver)) / "runs/small/ray.json").read_text())["session"]
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "environ"]):
-        words = process.info["cmdline"] or []
-        if words and words[0].startswith("ray::") and session in str(process.info["environ"] or ""):
-            found.append(process)
-    return found
-
-
-def _cwd(driver: subprocess.Popen) -> str:
-    return psutil.Process(driver.pid).cwd()
-
-
 def test_search_then_all_that_reads_it(tune: Tune) -> None:
     output = tune("search", "--space", "small.yaml")
     assert "small finished: 4 complete, 0 pruned, 0 failed" in output
@@ -102,7 +89,11 @@ def test_search_then_all_that_reads_it(tune: Tune) -> None:
     kept = sorted(shown["trials"], key=lambda trial: (-trial["value"], trial["number"]))[:2]
     files = sorted(str(path.relative_to(run)) for path in run.glob("trials/*/*"))
     assert files == sorted(f"trials/{t['number']}/epoch-{t['best_epoch']:05d}.safetensors" for t in kept)
-    assert {path.name for path in (run / "report").iterdir()} >= {"leaderboard.md", "leaderboard.csv", "leaderboard.json"}
+    assert {path.name for path in (run / "report").iterdir()} >= {
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.json",
+    }
     assert {path.name for path in (run / "best").iterdir()} == {"model.safetensors", "model.json", "README.md"}
     assert "this sweep exists" in tune("search", "--space", "small.yaml", code=2)
     assert "finished" in tune("list")

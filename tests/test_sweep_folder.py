@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from runs import HOSTILE, Planned, make_epoch, make_run
 
 from reports.ledger import Ledger
 from reports.sweep import LOCK, Sweep, describe, driver_of, find_run, list_runs, metric_mode, run_folders, standing
+from runs import HOSTILE, Planned, make_epoch, make_run
 from trainables.errors import UserError
 
 EPOCH_KEYS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from runs import HOSTILE, TRIALS, Planned, make_run
 
 from reports.frames import EPOCH_COLUMNS, TRIAL_COLUMNS, epochs_frame, trials_frame
 from reports.sweep import Sweep
@@ -29,6 +28,7 @@ from reports.tables import (
 )
 from reports.terminal import print_line, print_table
 from reports.write import write_report
+from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
 

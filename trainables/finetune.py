@@ -4,8 +4,8 @@
         print(result.epoch, result.val_accuracy)
         result.snapshot().save(folder / f"epoch-{result.epoch:05d}.safetensors")
 
-The generator is the callback system: whoever iterates decides what to keep, to report and when to stop. No Ray in it. Resumed
-from the snapshot of epoch 3, it yields the very epochs 4, 5, … of an uninterrupted trial.
+The generator is the callback system: whoever iterates decides what to keep, to report and when to stop. No Ray in it.
+Resumed from the snapshot of epoch 3, it yields the very epochs 4, 5, … of an uninterrupted trial.
 """
 
 import dataclasses

@@ -2,8 +2,9 @@
 
     tune.Tuner(tune.with_resources(run_trial, {"CPU": 1}), …)      # config: a `TrialJob` as a plain dict
 
-Each epoch is saved first and reported second, so what the sweep's ledger names is on disk. Whatever goes wrong in Python is
-reported as a result, so that the process, with torch loaded, serves the next trial; only its death is Ray's to tell.
+Each epoch is saved first and reported second, so what the sweep's ledger names is on disk. Whatever goes wrong in
+Python is reported as a result, so that the process, with torch loaded, serves the next trial; only its death is Ray's
+to tell.
 """
 
 import dataclasses
@@ -54,8 +55,8 @@ class TrialJob:
 def run_trial(config: dict[str, Any]) -> None:
     """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}`.
 
-    A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours; one that cannot be saved
-    reports `{storage}`.
+    A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours; one that
+    cannot be saved reports `{storage}`.
     """
     job = TrialJob.from_config(config)
     try:

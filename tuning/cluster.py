@@ -3,8 +3,8 @@
     with ray_session(run, address=None) as session:
         session.room({"CPU": 1.0})        # how many such trials fit at once
 
-A session of our own lives under a folder of our own, so the user's `ray status` and other sweeps do not see it, and what a
-killed driver leaves behind can be told from other people's processes by the session's path alone.
+A session of our own lives under a folder of our own, so the user's `ray status` and other sweeps do not see it, and
+what a killed driver leaves behind can be told from other people's processes by the session's path alone.
 """
 
 import json
@@ -139,7 +139,7 @@ def _end_processes(session: Path) -> None:
 
 
 def _ray_folder() -> Path:
-    """Where our Ray sessions live. Short, because Ray puts sockets there and a socket's path is limited to 107 bytes."""
+    """Where our Ray sessions live. Short, because Ray puts sockets there, whose paths are limited to 107 bytes."""
     folder = Path(tempfile.gettempdir()) / f"tuneyard-{os.getuid()}"
     if len(str(folder)) > 30:
         folder = Path("/tmp") / folder.name

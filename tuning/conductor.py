@@ -5,8 +5,8 @@
     go_on = conductor.epoch_done(job.number, epoch)   # the trial goes on, or is to be stopped
     conductor.worker_lost(job.number, "killed")       # its trial will be the next job, from its last checkpoint
 
-The engine translates between this and Ray Tune. Everything that must survive a crash is read from the ledger, so a conductor
-on the ledger of a killed sweep decides as the old one would have.
+The engine translates between this and Ray Tune. Everything that must survive a crash is read from the ledger, so a
+conductor on the ledger of a killed sweep decides as the old one would have.
 """
 
 import dataclasses

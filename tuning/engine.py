@@ -1,11 +1,11 @@
 """Ray Tune executes, the conductor decides: the adapter between the two.
 
     engine = Engine(conductor, job_config=…, resources={"CPU": 1}, scratch=folder, logs=run / "logs")
-    engine.run(on_tick=view.refresh)          # returns when the conductor has no more to do, or has been stopped
+    engine.run(must_end=lambda: False)        # returns when the conductor has no more to do
 
-Ray sees three small objects: a searcher that hands out the conductor's jobs, a scheduler that brings it their results, and a
-stopper that asks whether to end. Ray's own experiment state is written to a scratch folder and never read: a Ray trial is
-one attempt at a trial of the sweep, and a trial that was interrupted simply gets another one.
+Ray sees three small objects: a searcher that hands out the conductor's jobs, a scheduler that brings it their
+results, and a stopper that asks whether to end. Ray's own experiment state is written to a scratch folder and never
+read: a Ray trial is one attempt at a trial of the sweep, and a trial that was interrupted simply gets another one.
 """
 
 import os
@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing reads Ray's snapshots
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",  # a trial that is stopped has been saved, or is to be done again
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 

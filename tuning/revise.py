@@ -3,8 +3,8 @@
     for line in revise(run, Revision(trials=50)):
         print(line)                     # what is different from when the sweep was last at work
 
-The user may also edit the `sweep.yaml` in the run's folder. What counts there is what he changed in it: the record has the
-file as it was, and the command line's options of the time stay in force.
+The user may also edit the `sweep.yaml` in the run's folder. What counts there is what was changed in it: the record
+has the file as it was, and the command line's options of the time stay in force.
 """
 
 import dataclasses
@@ -97,7 +97,7 @@ class _Change:
 
 
 def _edited(spec: Spec, before: str, file: Path) -> Spec:
-    """The sweep with what the user changed in its file; his options of the time stay where he did not."""
+    """The sweep with what was changed in its file; the command line's options of the time stay where nothing was."""
     original = file.with_name(".sweep.yaml.before")
     original.write_text(before, encoding="utf-8")
     try:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -83,7 +84,8 @@ def _run(
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
     scratch = Path(tempfile.mkdtemp(prefix="tuneyard-tune-"))
     try:
-        with ray_session(sweep.folder, address=address) as session:
+        with _Signals() as signals, ray_session(sweep.folder, address=address) as session:
+            signals.listen()  # again: Ray has put its own handlers in their place
             resources = trial_resources(spec, session)
             room = session.room(resources)
             conductor = Conductor(
@@ -102,8 +104,7 @@ def _run(
             )
             with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
                 conductor.watch = view.trial_ended
-                with _signals(conductor) as signals:
-                    engine.run(must_end=lambda: _tick(conductor, view, signals))
+                engine.run(must_end=lambda: _tick(conductor, view, signals))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if conductor.fault is not None:
@@ -160,43 +161,50 @@ def _job(job: Job, sweep: Sweep, spec: Spec, store: PixelStore) -> TrialJob:
     )
 
 
-@dataclass
 class _Signals:
-    """What was asked of the driver from outside."""
+    """SIGINT, SIGTERM and SIGHUP ask the sweep to stop after the epochs at work; a second SIGINT stops it at once."""
 
-    asked_at: float | None = None
+    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        self.asked_at = 0.0
+        self.at_once = False  # no exception is raised from a handler: it would come up in the middle of Ray's own code
+        self._before: dict[str, Any] = {}
 
-@contextmanager
-def _signals(conductor: Conductor) -> Iterator[_Signals]:
-    """SIGINT, SIGTERM and SIGHUP stop the sweep after the epochs at work; a second SIGINT stops it at once."""
-    state = _Signals()
+    def __enter__(self) -> "_Signals":
+        self._before = {name: signal.getsignal(getattr(signal, name)) for name in self.NAMES if hasattr(signal, name)}
+        self.listen()
+        return self
 
-    def asked(number: int, frame: object) -> None:
-        if state.asked_at is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if state.asked_at is None:
-            state.asked_at = time.monotonic()
-            conductor.stop(signal.Signals(number).name)
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), asked) for name in names}
-    try:
-        yield state
-    finally:
-        for name, handler in before.items():
+    def __exit__(self, *exception: object) -> None:
+        for name, handler in self._before.items():
             signal.signal(getattr(signal, name), handler)
+
+    def listen(self) -> None:
+        for name in self._before:
+            signal.signal(getattr(signal, name), self._hear)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self.asked is None:
+            self.asked, self.asked_at = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT:
+            self.at_once = True
+
+    def waited_s(self) -> float:
+        """Seconds since the sweep was asked to stop."""
+        return time.monotonic() - self.asked_at if self.asked else 0.0
 
 
 def _tick(conductor: Conductor, view: View, signals: _Signals) -> bool:
     """Called at each of Ray's steps: draws, and says whether to end now."""
+    if signals.asked:
+        conductor.stop(signals.asked)
     view.refresh()
     if conductor.fault is not None:
         return True
-    if conductor.stopping is None:
-        return False
-    waited = time.monotonic() - signals.asked_at if signals.asked_at is not None else 0.0
-    return not conductor.running or waited > PATIENCE_S
+    patience = 0.0 if signals.at_once else PATIENCE_S
+    return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
 
 
 def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:

@@ -3,7 +3,8 @@
     run = create_sweep(spec, text=path.read_text(), name="resnet18", runs=Path("runs"), console=console)
     sweep, spec, store = open_sweep(run, console=console)
 
-A run's folder appears whole or not at all: pictures are decoded, weights found and the ledger begun before it gets its name.
+A run's folder appears whole or not at all: pictures are decoded, weights found and the ledger begun before it gets
+its name.
 """
 
 import dataclasses

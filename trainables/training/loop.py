@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.errors import TrialError
 from trainables.training.metrics import RunningMetrics
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -67,7 +68,7 @@ def train(
         pictures, labels = prepare(raw_pictures, raw_labels)
         optimizer.zero_grad(set_to_none=True)
         with arithmetic.autocast():
-            logits = network(pictures)
+            logits = _forward(network, pictures)
         value = loss(logits.float(), labels)
         scaled: Any = arithmetic.scaler.scale(value)
         scaled.backward()
@@ -75,6 +76,17 @@ def train(
         arithmetic.scaler.update()
         running.update(value, logits, labels)
     return running.compute()
+
+
+def _forward(network: nn.Module, pictures: Tensor) -> Tensor:
+    try:
+        return network(pictures)
+    except ValueError as error:
+        if len(pictures) > 1:
+            raise
+        raise TrialError(
+            "a batch of one picture, which BatchNorm cannot learn from; set drop_last: true or another batch_size"
+        ) from error
 
 
 @torch.inference_mode()

@@ -53,6 +53,9 @@ class _Commands(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"tune: {line}", err=True)
             ctx.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
 
 
 @click.group(
