@@ -198,6 +198,7 @@ def test_one_driver_at_a_time_and_a_dead_ones_place_is_taken_at_once(tune: Tune)
 
 def test_a_bad_configuration_fails_and_the_sweep_goes_on(tune: Tune) -> None:
     text = FILE.replace("{low: 1e-2, high: 3e-1, log: true}", "[0.05, 900.0]").replace("trials: 4", "trials: 6")
+    text = text.replace("shufflenet_v2_x0_5", "squeezenet1_1")  # without BatchNorm to hold it back, it diverges
     (tune.folder / "small.yaml").write_text(text)
     tune("search", "--space", "small.yaml")
     trials = tune.show("small")["trials"]

@@ -133,7 +133,9 @@ def short_params(params: Mapping[str, Any]) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in few characters; numbers to three significant digits."""
+    """A value in few characters, as the sweep file has it; numbers to three significant digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -77,7 +77,8 @@ def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> i
 def _export(sweep: Sweep) -> str:
     """Where the best model is, or why it is not there: the sweep itself is done either way."""
     try:
-        return str(export_model(sweep, sweep.folder / "best"))
+        export_model(sweep, sweep.folder / "best")
+        return str(sweep.folder / "best")
     except UserError as error:
         return f"not exported: {error}"
 

@@ -24,10 +24,12 @@ def export(run: str, runs: Path, number: int | None, output: Path | None) -> Non
 
     The folder is all that `tune predict` needs; its README says how to load it with plain torch.
     """
-    from reports.export import export_model
     from reports.sweep import Sweep, find_run
 
-    sweep = Sweep.open(find_run(run, runs=runs))
+    sweep = Sweep.open(find_run(run, runs=runs))  # before what takes seconds to load
+
+    from reports.export import export_model
+
     default = sweep.folder / ("best" if number is None else f"trial-{number}")
     folder = export_model(sweep, output or default, number=number)
     click.echo(folder)

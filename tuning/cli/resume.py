@@ -32,8 +32,11 @@ def resume(
     worthless is refused.
     """
     from reports.sweep import find_run
+
+    folder = find_run(run, runs=runs)  # before what takes seconds to load
+
     from tuning.revise import Revision
     from tuning.session import go_on
 
     revision = Revision(trials=trials, hours=hours, workers=workers)
-    go_on(find_run(run, runs=runs), revision, address=address, quiet=quiet)
+    go_on(folder, revision, address=address, quiet=quiet)
