@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: search test lint bench clean
+.PHONY: search test lint bench torture clean
 
 search: $(READY)  ## the main job, on the embedded digits
 	$(BIN)/tune search --space resnet18.yaml
@@ -20,6 +20,10 @@ lint: $(READY)
 bench: $(READY)  ## tuneyard against its peers: speed, then resuming after kills; about half an hour
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.reliability
+
+torture: $(READY)  ## a hundred kills with one worker, then with two; about an hour
+	$(BIN)/python tests/torture.py --kills 100 --workers 1
+	$(BIN)/python tests/torture.py --kills 100 --workers 2
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv

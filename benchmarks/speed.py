@@ -30,6 +30,15 @@ from tuning.cluster import cpu_count
 PROJECT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get("TUNE_TEST_DATA") or PROJECT.parent / "shared" / "data")
 
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # one a trial, and as many trials at once as there are cores
+    # Ray makes its workers nice. Beside anything else that runs they would yield, and Optuna's process would not.
+    "RAY_worker_niceness": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -68,9 +77,10 @@ def main(quick: bool, data: Path | None, weights: Path | None, chosen: tuple[str
                 print(f"… {row.title}: {name}", file=sys.stderr, flush=True)
                 entry[name] = timed(name, row.work, scratch / f"{row.key}-{name}")
             results.append(entry)
+            print(speed_table(results[-1:]), file=sys.stderr, flush=True)
+            if json_file:
+                json_file.write_text(json.dumps({"machine": machine, "rows": results}, indent=1), encoding="utf-8")
     print(speed_table(results))
-    if json_file:
-        json_file.write_text(json.dumps({"machine": machine, "rows": results}, indent=1), encoding="utf-8")
 
 
 def plan(scratch: Path, *, quick: bool, data: Path | None, weights: Path | None) -> list[Row]:
@@ -129,8 +139,7 @@ def timed(name: str, work: Work, folder: Path) -> dict[str, Any]:
     work_file, score_file = folder / "work.json", folder / "score.json"
     work.save(work_file)
     (folder / "cache").mkdir()
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "PYTHONWARNINGS": "ignore"}
-    environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "TUNEYARD_CACHE": str(folder / "cache")}
+    environment = {**os.environ, **ENVIRONMENT, "TUNEYARD_CACHE": str(folder / "cache")}
     command = [sys.executable, "-m", "benchmarks.contestant", name, str(work_file), str(folder), str(score_file)]
     started = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
@@ -141,7 +150,7 @@ def timed(name: str, work: Work, folder: Path) -> dict[str, Any]:
     score = Score(**json.loads(score_file.read_text(encoding="utf-8")))
     if score.trials != work.trials:
         print(f"{name} finished {score.trials} of {work.trials} trials:\n{done.stderr[-2000:]}", file=sys.stderr)
-    return {"wall_s": wall_s, "score": dataclasses.asdict(score)}
+    return {"wall_s": wall_s, "load": round(os.getloadavg()[0], 2), "score": dataclasses.asdict(score)}
 
 
 def speed_table(results: list[dict[str, Any]]) -> str:

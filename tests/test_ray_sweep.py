@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -242,3 +244,61 @@ def test_a_closed_terminal_stops_it_and_loses_nothing(tune: Tune) -> None:
     driver.send_signal(signal.SIGHUP)
     assert driver.wait(timeout=60) == 130
     assert tune.show("small")["state"] == "interrupted"
+
+
+def test_a_finished_sweep_writes_its_report_again_without_ray(tune: Tune) -> None:
+    tune("search", "--space", "small.yaml", "--trials", "2", "--quiet")
+    run = tune.folder / "runs" / "small"
+    weights = (run / "best" / "model.safetensors").read_bytes()
+    shutil.rmtree(run / "best")  # as a kill during the final report would leave it
+    shutil.rmtree(run / "report")
+    (run / "logs" / "ray.log").unlink()
+    assert "small finished: 2 complete" in tune("resume", "small")
+    assert (run / "best" / "model.safetensors").read_bytes() == weights
+    assert (run / "report" / "leaderboard.csv").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_stops_the_sweep_and_room_lets_it_go_on(tune: Tune, small_disk: Path) -> None:
+    runs = ("--runs", str(small_disk / "runs"), "--workers", "1")
+    whole = ("--runs", str(tune.folder / "runs"), "--workers", "1")
+    filler = small_disk / "filler"
+    tune("search", "--space", "small.yaml", "--quiet", *whole)
+    filler.write_bytes(bytes(4 * 2**20))
+    output = tune("search", "--space", "small.yaml", *runs, code=2)
+    assert "the sweep cannot be saved" in output
+    assert "No space left" in output
+    assert "Traceback" not in output
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    tune("resume", "small", *runs)
+    documents = [describe(Sweep.open(folder / "runs" / "small")) for folder in (tune.folder, small_disk)]
+    for document in documents:
+        for trial in document["trials"]:
+            for epoch in trial["epochs"]:
+                del epoch["seconds"]
+    assert documents[0] == documents[1]
+
+
+def test_a_read_only_disk_is_told_in_one_line(tune: Tune, small_disk: Path) -> None:
+    runs = ("--runs", str(small_disk / "runs"), "--workers", "1")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert "the run's folder cannot be made" in tune("search", "--space", "small.yaml", *runs, code=2)
+    subprocess.run(["mount", "-o", "remount,rw,size=200m", small_disk], check=True)
+    tune("search", "--space", "small.yaml", "--trials", "1", *runs)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    output = tune("resume", "small", "--trials", "2", *runs, code=2)
+    assert "cannot be written" in output
+    assert "Traceback" not in output
+    assert "finished" in tune("show", "small", *runs[:2]), "it can still be read"

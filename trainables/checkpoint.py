@@ -37,7 +37,11 @@ class Snapshot:
     training: dict[str, Any]
 
     def save(self, path: Path) -> None:
-        """Writes the file, flushed to disk and renamed into place: it is whole or not there."""
+        """Writes the file, flushed to disk and renamed into place: it is whole or not there.
+
+        Raises:
+            OSError: it cannot be written; a former file of that name stays.
+        """
         tensors: dict[str, Tensor] = {f"model/{name}": tensor for name, tensor in self.model.items()}
         header = {
             "format": FORMAT,
@@ -48,7 +52,10 @@ class Snapshot:
         path.parent.mkdir(parents=True, exist_ok=True)
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         with replaced(path) as temporary:
-            save_file(flat, temporary, metadata={_HEADER: json.dumps(header)})
+            try:
+                save_file(flat, temporary, metadata={_HEADER: json.dumps(header)})
+            except SafetensorError as error:  # how safetensors tells of a full disk
+                raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path) -> "Snapshot":

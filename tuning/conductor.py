@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.ledger import Ledger, TrialRecord
-from trainables.errors import UserError
 from trainables.settings import TrialSettings
 from tuning.retention import Retention
 from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
@@ -74,7 +73,7 @@ class Conductor:
     ) -> None:
         self.ledger, self.spec, self.limit = ledger, spec, limit
         self.running: dict[int, Running] = {}
-        self.fault: UserError | None = None
+        self.storage_error: str | None = None
         self.watch = watch
         self._retention, self._clock = retention, clock
         self._started = clock() - ledger.elapsed_s()
@@ -148,7 +147,7 @@ class Conductor:
 
     def storage_failed(self, reason: str) -> None:
         """The run's folder cannot be written: the sweep stops, to be resumed when it can."""
-        self.fault = self.fault or UserError("the sweep cannot be saved", got=reason, hint="make room, then resume it")
+        self.storage_error = self.storage_error or reason
         self.stop("storage")
 
     # when it ends

@@ -64,8 +64,9 @@ def run_sweep(
     """
     ledger = sweep.ledger(writable=True)
     if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
-        ledger.record_outcome(None)
-        ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, address=address))
+        with saving(sweep.folder):
+            ledger.record_outcome(None)
+            ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, address=address))
     trials = ledger.trials()
     counts = Counter(trial.state for trial in trials)
     return Outcome(ended=ledger.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
@@ -107,8 +108,8 @@ def _run(
                 engine.run(must_end=lambda: _tick(conductor, view, signals))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if conductor.fault is not None:
-        raise conductor.fault
+    if conductor.storage_error is not None:
+        raise OSError(conductor.storage_error)
     return conductor.outcome()
 
 
@@ -118,6 +119,24 @@ def trial_resources(spec: Spec, session: RaySession) -> dict[str, float]:
     gpus = float(session.has_gpu) if gpus == "auto" else gpus
     resources = {"CPU": spec.resources.cpus_per_trial}
     return {**resources, "GPU": gpus} if gpus else resources
+
+
+@contextmanager
+def saving(run: Path) -> Iterator[None]:
+    """Turns an error of the disk into one clear line: what is recorded is whole, and the sweep can be resumed.
+
+    Raises:
+        UserError: in place of any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            "the sweep cannot be saved",
+            where=str(run),
+            got=error.strerror or str(error),
+            hint=f"what is recorded is safe; make the folder writable or make room, then `tune resume {run}`",
+        ) from error
 
 
 @contextmanager
@@ -201,7 +220,7 @@ def _tick(conductor: Conductor, view: View, signals: _Signals) -> bool:
     if signals.asked:
         conductor.stop(signals.asked)
     view.refresh()
-    if conductor.fault is not None:
+    if conductor.storage_error is not None:
         return True
     patience = 0.0 if signals.at_once else PATIENCE_S
     return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)

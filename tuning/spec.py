@@ -55,7 +55,8 @@ class SearchSettings:
     ] = 10
     seed: Annotated[int, Ge(0), Doc("Seed of the sampler.")] = 0
     hours: Annotated[
-        Annotated[float, Gt(0)] | None, Doc("Stop after this many hours of work, all runs together; trials then at work can be gone on with.")
+        Annotated[float, Gt(0)] | None,
+        Doc("Stop after this many hours of work, all runs together; trials then at work can be gone on with."),
     ] = None
     retries: Annotated[int, Ge(0), Doc("How often a trial whose process died is gone on with.")] = 3
     keep: Annotated[int, Ge(1), Doc("The best so many trials keep the weights of their best epoch.")] = 5
