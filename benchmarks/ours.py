@@ -15,8 +15,8 @@ from benchmarks.work import BATCH_SIZES, GAMMA, LR, MOMENTUM, Score, Work
 from reports.export import export_model
 from reports.ledger import Ledger
 from reports.write import write_report
-from trainables.checkpoint import checkpoint_path
 from trainables.data.sources import DataSettings
+from trainables.files import checkpoint_path
 from tuning.cluster import ray_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine

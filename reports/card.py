@@ -8,7 +8,7 @@ Texts from outside (class names, the sweep's name, notes) are escaped.
 from typing import Any
 
 from reports.modelfile import Description
-from reports.tables import Table, escaped, markdown, shown
+from reports.tables import Table, escaped, markdown, printable, shown
 from trainables.models import zoo
 
 _MOST_CLASSES = 60
@@ -34,8 +34,8 @@ def card(description: Description) -> str:
 - Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}.
 - Trial {facts["trial"]} of the sweep {escaped(shown(facts["sweep"]))}, {origin} by {selected["metric"]}, and of its \
 epochs the best one, epoch {metrics["epoch"]}.
-- Starting weights: {escaped(shown(facts["starting_weights"]["note"]))}. \
-Licence: {escaped(shown(facts["starting_weights"]["licence"]))}.
+- Starting weights: {escaped(printable(facts["starting_weights"]["note"]))}. \
+Licence: {escaped(printable(facts["starting_weights"]["licence"]))}.
 
 ## How good it is
 

@@ -9,23 +9,24 @@ logits before it takes its place.
 """
 
 import dataclasses
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from reports.card import card
+from reports.folders import replaced_folder
 from reports.ledger import TrialRecord
-from reports.modelfile import CARD, DESCRIPTION, FILES, WEIGHTS, Description, file_digest, is_model_folder
+from reports.modelfile import CARD, DESCRIPTION, FILES, WEIGHTS, Description, is_model_folder
 from reports.predict import Predictor
+from reports.starting_weights import starting_words, weights_here
 from reports.sweep import Sweep
 from trainables.checkpoint import Snapshot
 from trainables.errors import TrialError, UserError
-from trainables.files import flush_folder, write_json
+from trainables.files import file_digest, write_json
 from trainables.models.build import Model, build_model
 from trainables.models.freezing import trainable_names
 from trainables.models.weights import Weights
@@ -37,7 +38,7 @@ _PROBES = 4
 
 
 def export_model(sweep: Sweep, folder: Path, *, number: int | None = None) -> Path:
-    """Writes `model.safetensors`, `model.json` and `README.md`, replacing a former export.
+    """Writes `model.safetensors`, `model.json` and `README.md`, replacing a former export whole or not at all.
 
     Args:
         sweep: the sweep, finished or not.
@@ -49,36 +50,29 @@ def export_model(sweep: Sweep, folder: Path, *, number: int | None = None) -> Pa
 
     Raises:
         UserError: there is no such trial, its checkpoint was not kept, the starting weights are gone or changed, or
-            the folder holds something else.
+            the folder holds something else or cannot be written.
     """
     folder = folder.resolve()
     _check_target(folder)
     trial = _pick(sweep, number)
     settings = _settings(trial)
-    weights = Weights(**sweep.starting_weights(trial.settings))
+    weights = Weights(**weights_here(sweep, trial.settings))
     channels = sweep.record["channels"]
     model = build_model(settings, classes=len(sweep.record["classes"]), channels=channels, weights=weights)
     _load_best(model, _snapshot(sweep, trial, settings))
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
-        save_file(state, unfinished / WEIGHTS)
-        digest = file_digest(unfinished / WEIGHTS)
-        description = _describe(sweep, trial, settings, weights, model, sha256=digest, chosen=number is not None)
-        write_json(unfinished / DESCRIPTION, description.to_json())
-        (unfinished / CARD).write_text(card(description), encoding="utf-8", errors="backslashreplace")
-        _verify(unfinished, Predictor(description, model.network, device=torch.device("cpu")))
-        unfinished.chmod(0o755)  # mkdtemp's is the owner's alone
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror or error})", where=str(folder)) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    flush_folder(folder.parent)
+        with replaced_folder(folder) as unfinished:
+            state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
+            save_file(state, unfinished / WEIGHTS)
+            digest = file_digest(unfinished / WEIGHTS)
+            description = _describe(sweep, trial, settings, model, sha256=digest, chosen=number is not None)
+            write_json(unfinished / DESCRIPTION, description.to_json())
+            (unfinished / CARD).write_text(card(description), encoding="utf-8", errors="backslashreplace")
+            _verify(unfinished, Predictor(description, model.network, device=torch.device("cpu")))
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"the model cannot be written ({reason})", where=str(folder)) from error
     return folder
 
 
@@ -143,7 +137,6 @@ def _describe(
     sweep: Sweep,
     trial: TrialRecord,
     settings: TrialSettings,
-    weights: Weights,
     model: Model,
     *,
     sha256: str,
@@ -155,11 +148,10 @@ def _describe(
     mean, std = normalization(model.facts, channels=channels)
     epoch = next(epoch for epoch in trial.epochs if epoch["epoch"] == trial.best_epoch)
     licence = {"imagenet": model.facts.licence, "file": "the file's own, not known here", "none": "none needed"}
+    start = sweep.starting_weights(trial.settings)
     shared = dataclasses.asdict(settings)
-    note = weights.note
-    if weights.kind == "file":  # the folder is made to be given away: no paths of this machine in it
+    if start["kind"] == "file":  # the folder is made to be given away: no paths of this machine in it
         shared["weights"] = Path(settings.weights).name
-        note = note.replace(settings.weights, shared["weights"])
     return Description(
         architecture=settings.model,
         classes=tuple(record["classes"]),
@@ -184,13 +176,13 @@ def _describe(
             "settings": shared,
             "data": {"fingerprint": record["data"]["fingerprint"], "counts": record["data"]["counts"]},
             "starting_weights": {
-                "kind": weights.kind,
-                "note": note,
-                "sha256": weights.digest,
-                "licence": licence[weights.kind],
+                "kind": start["kind"],
+                "note": starting_words(start, model=settings.model),
+                "sha256": start["digest"],
+                "licence": licence[start["kind"]],
             },
             "versions": {
-                "tuneyard": record.get("tuneyard"),
+                "tuneyard": record["versions"].get("tuneyard"),
                 "torch": torch.__version__,
                 "torchvision": torchvision.__version__,
             },

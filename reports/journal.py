@@ -8,6 +8,7 @@ creates nor changes anything, so a report can be made from a folder that is read
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class JournalFile(JournalFileBackend):
     """A journal file; opened to write, a last line torn by a crash is cut off first."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:
-        self._writable = writable
+        self._writable, self._broken = writable, False
         if writable:
             _cut_torn_line(path)
         super().__init__(str(path), lock_obj=_NoLock())  # type: ignore[arg-type]
@@ -26,7 +27,18 @@ class JournalFile(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if not self._writable:
             raise RuntimeError("this ledger was opened to read")
-        super().append_logs(logs)
+        if self._broken:
+            raise OSError("an earlier write to the ledger failed")
+        path = Path(self._file_path)
+        size = path.stat().st_size
+        try:
+            super().append_logs(logs)
+        except OSError:
+            # Half a line may be there, and a line after it would make the whole journal unreadable.
+            self._broken = True
+            with suppress(OSError):  # what cannot be cut off now is cut off when the journal is opened again
+                os.truncate(path, size)
+            raise
 
 
 class _NoLock:

@@ -40,7 +40,10 @@ _STATES = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What the ledger says of one trial. `epochs` are in order; `value` and `best_epoch` are of the best one."""
+    """What the ledger says of one trial.
+
+    `epochs` are in order; `value` and `best_epoch` are of the best one. `order` counts the trials that ended before it.
+    """
 
     number: int
     state: str
@@ -54,6 +57,7 @@ class TrialRecord:
     started: str | None
     ended: str | None
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict, repr=False)
+    order: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -98,7 +102,7 @@ class Ledger:
             raise UserError("this sweep has no ledger", where=str(journal), hint="is the folder complete?")
         try:
             study = optuna.load_study(storage=_storage(run, writable=writable), study_name=STUDY)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:  # whatever a damaged line may raise
             raise UserError(
                 f"the ledger cannot be read ({error})", where=str(journal), hint="restore it from a copy"
             ) from error
@@ -132,19 +136,24 @@ class Ledger:
         return self.study.user_attrs.get("outcome")
 
     def elapsed_s(self) -> float:
-        """Wall time the sweep has used, over all its runs, up to the last recorded epoch; in seconds."""
+        """Wall time the sweep has used, over all its runs, up to what was last recorded; in seconds."""
         frozen = self.study.get_trials(deepcopy=False)
-        return max((epoch["elapsed"] for trial in frozen for epoch in _epochs(trial)), default=0.0)
+        epochs = max((epoch["elapsed"] for trial in frozen for epoch in _epochs(trial)), default=0.0)
+        return max(epochs, self.study.user_attrs.get("elapsed", 0.0))
 
     # writing: the driver alone does it
 
     def handle(self, number: int) -> Trial:
-        """The study's own handle on a running trial, to suggest and report through."""
+        """The study's own handle on a running trial, to suggest through. Making one asks the sampler."""
         return Trial(self.study, self._frozen(number)._trial_id)
+
+    def record_elapsed(self, seconds: float) -> None:
+        """Notes the wall time used, where no epoch does."""
+        self.study.set_user_attr("elapsed", seconds)
 
     def record_settings(self, number: int, settings: Mapping[str, Any]) -> None:
         """The settings a trial runs with; from here on the trial is more than begun."""
-        self.handle(number).set_user_attr("settings", dict(settings))
+        self._note(number, "settings", dict(settings))
 
     def record_epoch(self, number: int, epoch: Mapping[str, Any]) -> bool:
         """Records one finished epoch, whose checkpoint must be on disk. An epoch seen twice keeps its first value.
@@ -157,14 +166,14 @@ class Ledger:
         if key in known.user_attrs:
             self.report_epochs(number)
             return False
-        self.handle(number).set_user_attr(key, dict(epoch))
+        self._note(number, key, dict(epoch))
         self.report_epochs(number)
         return True
 
     def record_attempt(self, number: int, reason: str) -> int:
         """Notes that a trial's worker was lost. Returns how many were lost so far."""
         attempts = [*self.trial(number).attempts, reason]
-        self.handle(number).set_user_attr("attempts", attempts)
+        self._note(number, "attempts", attempts)
         return len(attempts)
 
     def finish(self, number: int, state: str, *, error: str | None = None) -> None:
@@ -173,7 +182,8 @@ class Ledger:
         if frozen.state.is_finished():
             return
         if error is not None:
-            self.handle(number).set_user_attr("error", error)
+            self._note(number, "error", error)
+        self._note(number, "order", self._count_ended())
         record = self._record(frozen)
         if state == "complete":
             assert record.value is not None, f"trial {number} is complete without a value"
@@ -194,8 +204,14 @@ class Ledger:
 
     def forgive_errors(self) -> None:
         """Lets a sweep that stopped over one repeated error go on."""
-        ended = sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
-        self.study.set_user_attr("forgiven", ended)
+        self.study.set_user_attr("forgiven", self._count_ended())
+
+    def _count_ended(self) -> int:
+        return sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+
+    def _note(self, number: int, name: str, value: Any) -> None:
+        """One attribute of a trial, in one line of the journal."""
+        self.study._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
 
     def with_distributions(self, run: Path, distributions: Mapping[str, BaseDistribution]) -> "Ledger":
         """The same ledger over wider distributions, which takes its place in the run's folder whole.
@@ -220,13 +236,11 @@ class Ledger:
     def report_epochs(self, number: int) -> None:
         """Tells the study each recorded epoch's best value so far, where a crash kept one from it."""
         frozen = self._frozen(number)
-        handle = None
         best: float | None = None
         for epoch in _epochs(frozen):
             best = _better(best, epoch[self.metric], mode=self.mode)
             if best is not None and epoch["epoch"] not in frozen.intermediate_values:
-                handle = handle or self.handle(number)
-                handle.report(best, step=epoch["epoch"])
+                self.study._storage.set_trial_intermediate_value(frozen._trial_id, epoch["epoch"], best)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -259,6 +273,7 @@ class Ledger:
             # A crash between noting the error and ending the trial lets it go on; what it then meets counts.
             error=attrs.get("error") if trial.state in (TrialState.FAIL, TrialState.PRUNED) else None,
             attempts=tuple(attrs.get("attempts", ())),
+            order=attrs.get("order") if trial.state.is_finished() else None,
             started=trial.datetime_start.isoformat() if trial.datetime_start else None,
             ended=trial.datetime_complete.isoformat() if trial.datetime_complete else None,
             distributions=trial.distributions,

@@ -7,7 +7,6 @@ The folder holds `model.safetensors` (every tensor of the network's state dict),
 `README.md`. It is all that predicting needs. Importing this module imports no torch.
 """
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -113,12 +112,6 @@ def read_description(folder: Path) -> Description:
 def model_settings(description: Description) -> TrialSettings:
     """The settings that give a network of this description its shape."""
     return TrialSettings(model=description.architecture, image_size=description.image_size, weights="none")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

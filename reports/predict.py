@@ -18,12 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from reports.modelfile import WEIGHTS, Description, file_digest, model_settings, read_description
+from reports.modelfile import WEIGHTS, Description, model_settings, read_description
 from reports.picture_files import Found, find_pictures
 from trainables.data.decode import BadPictureError, decode
 from trainables.data.parallel import ordered_map
 from trainables.data.transforms import normalize, validation_view
 from trainables.errors import UserError
+from trainables.files import file_digest
 from trainables.hardware import pick_device
 from trainables.models.build import build_model
 from trainables.models.weights import Weights

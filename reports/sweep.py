@@ -11,18 +11,20 @@ runs/<name>/
 
 import json
 import math
+import os
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from reports.ledger import Ledger, TrialRecord, best_of
+from reports.record import METRICS, SCHEMA, read_record
 from trainables.errors import UserError
 
-SCHEMA = 1
 RECORD = "sweep.json"
 
 
@@ -38,23 +40,9 @@ class Sweep:
         """Opens a run's folder to read.
 
         Raises:
-            UserError: the folder holds no sweep, or one of a later version.
+            UserError: the folder holds no sweep, one of another version, or a damaged record.
         """
-        path = folder / RECORD
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError("no sweep in this folder", where=str(folder), expected=f"a {RECORD}") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot be read ({error})", where=str(path)) from error
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            raise UserError(
-                "written by another version of tuneyard",
-                where=str(path),
-                got=record.get("schema") if isinstance(record, dict) else type(record).__name__,
-                expected=f"schema {SCHEMA}",
-            )
-        return cls(folder=folder, record=record)
+        return cls(folder=folder, record=read_record(folder / RECORD))
 
     @property
     def name(self) -> str:
@@ -73,16 +61,23 @@ class Sweep:
         return Ledger.open(self.folder, metric=self.metric, mode=self.mode, writable=writable)
 
     def starting_weights(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What a trial's `weights` came to when the sweep started: `{kind, path, digest, note}`."""
-        return self.record["weights"][settings["weights"]][settings["model"]]
+        """What a trial's `weights` came to when the sweep started: `{kind, path, digest, note}`.
 
-    def trial_folder(self, number: int) -> Path:
-        return self.folder / "trials" / str(number)
+        `path` is the file's on the machine of that time; `reports.starting_weights` finds it on this one.
+        """
+        try:
+            return self.record["weights"][settings["weights"]][settings["model"]]
+        except KeyError:
+            raise UserError(
+                f"damaged: it lacks the starting weights {settings['weights']!r} of {settings['model']}",
+                where=str(self.folder / RECORD),
+                hint="restore the file from a copy",
+            ) from None
 
 
-def metric_mode(metric: str) -> str:
+def metric_mode(metric: str) -> Literal["max", "min"]:
     """Whether more (`max`) or less (`min`) of a metric is better."""
-    return "min" if metric.endswith("_loss") else "max"
+    return METRICS[metric]
 
 
 def find_run(run: str, *, runs: Path) -> Path:
@@ -123,28 +118,35 @@ def run_folders(runs: Path) -> list[Path]:
 # who is at work on a run
 
 LOCK = ".driver.lock"
+DRIVER = "driver.json"
+_READERS_LOOK_S = 0.1  # another reader that looks holds the lock for an instant
 
 
 def driver_of(folder: Path) -> dict[str, Any] | None:
-    """Who drives the run at this moment, as `{pid, host, since}`; None when nobody does.
+    """Who else drives the run at this moment, as `{pid, host, since}`; empty when that is not known.
 
-    The lock is the operating system's own on an open file, so it ends with its holder, however that ends.
+    None when nobody does, and when this very process does: a report that the driver writes last tells how the sweep
+    stands once the driver has gone. The lock is the operating system's own on an open file, so it ends with its
+    holder, however that ends.
     """
     path = folder / LOCK
     if not path.exists():
         return None
     lock = FileLock(path)
     try:
-        with lock.acquire(blocking=False):
+        with lock.acquire(timeout=_READERS_LOOK_S, poll_interval=_READERS_LOOK_S / 5):
             return None
     except Timeout:
         pass
     except OSError:  # a folder that cannot be written has no driver of ours
         return None
     try:
-        return json.loads((folder / "driver.json").read_text(encoding="utf-8"))
+        holder = json.loads((folder / DRIVER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    if not isinstance(holder, dict) or not {"pid", "host", "since"} <= holder.keys():
+        return {}
+    return None if (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname()) else holder
 
 
 # the sweep as one document: `tune show --json`
@@ -158,14 +160,20 @@ def describe(sweep: Sweep) -> dict[str, Any]:
 
 
 def standing(sweep: Sweep, ledger: Ledger, trials: Sequence[TrialRecord]) -> dict[str, Any]:
-    """How the sweep stands: `describe` without its trials, for a ledger that has been read already."""
+    """How the sweep stands: `describe` without its trials, for a ledger that has been read already.
+
+    `state` is `running` while a driver other than this process works on it; `finished` when it ended and left no trial
+    half done; else `interrupted`. `outcome` says what ended it: `trials` (all of them), `hours` (used up, so it may
+    have left trials running and be `interrupted`), `errors` (the same again and again), or None.
+    """
     spec = sweep.record["spec"]
     counts = Counter(trial.state for trial in trials)
     best = best_of(trials, mode=sweep.mode)
     return {
         "schema": SCHEMA,
         "name": sweep.name,
-        "state": _state(sweep, ledger),
+        "state": _state(sweep, ledger, counts),
+        "outcome": ledger.outcome(),
         "metric": sweep.metric,
         "mode": sweep.mode,
         "budget": {
@@ -205,7 +213,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _state(sweep: Sweep, ledger: Ledger) -> str:
+def _state(sweep: Sweep, ledger: Ledger, counts: Mapping[str, int]) -> str:
     if ledger.outcome():  # even while the driver still writes what a sweep ends with
-        return "finished"
+        return "interrupted" if counts["running"] else "finished"
     return "interrupted" if driver_of(sweep.folder) is None else "running"

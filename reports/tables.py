@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Cell = str | int | float | bool | None
 
+_ENDED = {"hours": " (its hours are used up)", "errors": " (the same error again and again)"}
 _LONGEST_TEXT = 200  # in Markdown and on a terminal; CSV and JSON hold texts whole
 
 
@@ -134,8 +135,9 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
     total = sum(counts.values())
     epochs = "" if budget["epochs"] is None else f" of up to {budget['epochs']} epochs"
     hours = "" if budget["hours"] is None else f", {budget['hours']:g} hours"
+    why = _ENDED.get(standing["outcome"], "")
     lines = [
-        f"{standing['state']}; {total} of {budget['trials']} trials begun{epochs}{hours}",
+        f"{standing['state']}{why}; {total} of {budget['trials']} trials begun{epochs}{hours}",
         ", ".join(f"{number} {state}" for state, number in counts.items()),
     ]
     if best is None:
@@ -159,10 +161,13 @@ def shown(cell: Cell) -> str:
         return "true" if cell else "false"
     if isinstance(cell, float):
         return f"{cell:.0f}" if 1000 <= abs(cell) < 1e15 else f"{cell:.4g}"
-    text = str(cell)
-    if isinstance(cell, str):
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = printable(cell) if isinstance(cell, str) else str(cell)
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Text whole, on one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def markdown(table: Table) -> str:

@@ -68,7 +68,8 @@ def make_run(
     record = {
         "schema": SCHEMA,
         "created": "2026-01-02T03:04:05+00:00",
-        "tuneyard": "0.1.0",
+        "file": "",
+        "base": str(runs),
         "spec": spec.to_json(),
         "classes": list(classes),
         "channels": 1,
@@ -79,7 +80,7 @@ def make_run(
             "skipped": [],
         },
         "weights": {"none": {"resnet18": {"kind": "none", "path": None, "digest": None, "note": "random weights"}}},
-        "versions": {},
+        "versions": {"tuneyard": "0.1.0"},
     }
     (run / "sweep.json").write_text(json.dumps(record), encoding="utf-8")
     ledger = Ledger.create(run, metric=metric, mode=metric_mode(metric))

@@ -15,7 +15,7 @@ from typing import Any
 
 from reports.journal import JournalFile
 from reports.ledger import JOURNAL, Ledger
-from trainables.checkpoint import checkpoint_path
+from trainables.files import checkpoint_path
 from trainables.settings import TrialSettings
 from tuning.conductor import Conductor, Job, Signal
 from tuning.retention import Retention

@@ -324,12 +324,12 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "one GPU and a half",
         "space:\n  lr: [0.1, 0.2]\nresources:\n  gpus_per_trial: 1.5\n",
-        "sweep.yaml:4: resources.gpus_per_trial: out of range: got 1.5, expected a share below 1 or a whole number",
+        "sweep.yaml:4: resources.gpus_per_trial: out of range: got 1.5, expected auto or number ≥ 0 and ≤ 1",
     ),
     (
         "GPUs misspelt",
         "resources:\n  gpus_per_trial: al\n",
-        "sweep.yaml:2: resources.gpus_per_trial: no such choice: got 'al', expected auto or number ≥ 0",
+        "sweep.yaml:2: resources.gpus_per_trial: no such choice: got 'al', expected auto or number ≥ 0 and ≤ 1",
     ),
     (
         "no workers",

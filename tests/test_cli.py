@@ -12,15 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from trainables.errors import UserError
-from tuning import cli
-from tuning.cli import COMMANDS, main
+from tuning.cli.main import COMMANDS, main
 
 HEAVY = ("torch", "torchvision", "ray", "pandas", "sklearn")
 # `tune` with these words, then the names of what it should not have imported.
 PROBE = """
 import sys
 sys.argv = ["tune", *sys.argv[1:]]
-from tuning.cli import main
+from tuning.cli.main import main
 try:
     main()
 except SystemExit as end:
@@ -48,7 +47,7 @@ def test_tune_tuneyard_and_the_module_are_one_program(tmp_path: Path) -> None:
     points = importlib.metadata.entry_points(group="console_scripts")
     for name in ("tune", "tuneyard"):
         ours = [point for point in points.select(name=name) if point.dist is not None and point.dist.name == "tuneyard"]
-        assert [point.value for point in ours] == ["tuning.cli:main"]
+        assert [point.value for point in ours] == ["tuning.cli.main:main"]
         assert ours[0].load() is main
     assert tune("--version", cwd=tmp_path).stdout == f"tuneyard, version {importlib.metadata.version('tuneyard')}\n"
     assert tune("--help", cwd=tmp_path).stdout.startswith("Usage: python -m tuning [OPTIONS] COMMAND")
@@ -149,7 +148,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "import_module", broken)
+    monkeypatch.setattr("tuning.cli.main.import_module", broken)
     result = CliRunner().invoke(main, ["list"])
     assert isinstance(result.exception, ZeroDivisionError)
 
@@ -158,7 +157,7 @@ def test_a_mistake_found_while_a_command_is_loaded_is_a_line_as_well(monkeypatch
     def mistaken(name: str) -> None:
         raise UserError("no such thing")
 
-    monkeypatch.setattr(cli, "import_module", mistaken)
+    monkeypatch.setattr("tuning.cli.main.import_module", mistaken)
     result = CliRunner().invoke(main, ["list"])
     assert (result.exit_code, result.stderr) == (2, "tune: no such thing\n")
 

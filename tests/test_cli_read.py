@@ -23,10 +23,10 @@ from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.data.cache import kind_folder
 from trainables.errors import UserError
 from tuning import doctor as doctor_module
-from tuning.cli import main
 from tuning.cli.doctor import doctor
 from tuning.cli.list import list_
-from tuning.cli.predict import predict
+from tuning.cli.main import main
+from tuning.cli.predict import _with_bar, predict
 from tuning.cli.report import report
 from tuning.cli.show import show
 from tuning.doctor import Finding, examine, owner_of_script
@@ -119,6 +119,20 @@ def test_show_what_is_not_there(tmp_path: Path, invoke: Invoke) -> None:
         invoke(show, "resnet81")
 
 
+@pytest.mark.parametrize("command", [show, report])
+def test_a_damaged_record(tmp_path: Path, invoke: Invoke, command: click.Command) -> None:
+    run = make_run(tmp_path, trials=[])
+    (run / "sweep.json").write_text('{"schema": 1}')
+    with pytest.raises(UserError, match=r"sweep.json: damaged: it lacks created"):
+        invoke(command, "resnet18")
+
+
+def test_show_says_why_a_sweep_ended(tmp_path: Path, invoke: Invoke) -> None:
+    make_run(tmp_path, outcome="hours")
+    assert invoke(show, "resnet18").stdout.splitlines()[1].startswith("interrupted (its hours are used up); 10 of 12")
+    assert json.loads(invoke(list_, "--json").stdout)["sweeps"][0]["state"] == "interrupted"
+
+
 def test_show_on_a_terminal_shows_the_best_forty(tmp_path: Path) -> None:
     make_run(tmp_path, trials=[Planned("complete", {"lr": 0.01}, [n / 100]) for n in range(45)])
     env = {"FORCE_COLOR": "1", "COLUMNS": "120", "TERM": "xterm"}
@@ -153,6 +167,8 @@ def test_list(tmp_path: Path, invoke: Invoke) -> None:
     make_run(tmp_path, name="a", outcome="trials", metric="val_loss", trials=[Planned("complete", values=[0.25])])
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "sweep.json").write_text('{"schema"')
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "sweep.json").write_text('{"schema": 1}')
     make_run(tmp_path, name="empty-handed")
     (tmp_path / "empty-handed" / "journal.log").unlink()
     result = invoke(list_)
@@ -161,6 +177,7 @@ def test_list(tmp_path: Path, invoke: Invoke) -> None:
     assert rows[2][:6] == ["b", "interrupted", "10/12", "5", "0.95", "val_accuracy"]
     assert len(rows) == 3
     assert "torn" in result.stderr
+    assert "damaged: it lacks created" in result.stderr
     assert "no ledger" in result.stderr
 
     document = json.loads(invoke(list_, "--json").stdout)
@@ -250,6 +267,12 @@ def test_predict_prints_lines_json_or_csv(invoke: Invoke) -> None:
     ]
 
 
+def test_a_bar_on_a_terminal_changes_no_prediction(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    predictions = [Prediction(path="a.jpg", label="ants"), Prediction(path="b.jpg", error="bad")]
+    assert list(_with_bar(iter(predictions), ("a.jpg", "b.jpg"))) == predictions
+    assert capfd.readouterr().out == ""
+
+
 @pytest.mark.usefixtures("fake")
 def test_predict_fails_only_when_nothing_could_be_read(invoke: Invoke) -> None:
     assert "a.jpg" in invoke(predict, "model", "a.jpg", *["bad.jpg"] * 5).stdout
@@ -307,7 +330,7 @@ def test_doctor_says_why_torchvision_does_not_work(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("script", "owner", "state"),
     [
-        ("import sys\nfrom tuning.cli import main\nsys.exit(main())\n", "tuneyard", "ours"),
+        ("import sys\nfrom tuning.cli.main import main\nsys.exit(main())\n", "tuneyard", "ours"),
         ("import sys\nfrom ray.tune.cli.scripts import cli\nsys.exit(cli())\n", "ray", "Ray's"),
         ("print('hello')\n", None, "another program's"),
     ],

@@ -1,5 +1,6 @@
 """The sweep's decisions, without Ray: exact after a crash at any write, and right with several workers."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,83 @@ def test_best_epoch_is_the_score_and_its_checkpoint_is_kept(tmp_path: Path) -> N
 
 def _settings(sweep: Simulation, trial):
     return sweep.spec.settings_for(trial.params)
+
+
+def test_a_failed_write_leaves_the_ledger_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk in the middle of a line; what else is written by the same process must not join that line."""
+    sweep = Simulation(tmp_path, small_spec(trials=4), limit=2)
+    conductor = sweep.conductor()
+    first, second = conductor.next_job(), conductor.next_job()
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
+    assert sweep._one_epoch(conductor, first, 1)
+    before = sweep.table()
+
+    original, journal = os.fsync, tmp_path / "journal.log"
+
+    def full(handle: int) -> None:
+        with journal.open("rb+") as file:
+            file.truncate(journal.stat().st_size - 10)  # half of what was written got there
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        sweep._one_epoch(conductor, first, 2)
+    monkeypatch.setattr("os.fsync", original)
+    with pytest.raises(OSError, match="an earlier write to the ledger failed"):
+        sweep._one_epoch(conductor, second, 1)
+    assert sweep.table() == before
+    sweep.drive()
+    assert all(row["state"] in ("complete", "pruned", "failed") for row in sweep.table())
+
+
+def test_workers_that_die_with_the_sweep_do_not_count_as_lost(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=1, retries=0))
+    conductor = sweep.conductor()
+    conductor.next_job()
+    conductor.stop("SIGTERM")
+    conductor.worker_lost(0, "killed with its group")
+    (trial,) = sweep.open().trials()
+    assert (trial.state, trial.attempts) == ("running", ())
+
+
+def test_hours_count_even_when_no_epoch_ends(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=50, hours=1.0))
+    conductor = sweep.conductor()
+    assert isinstance(conductor.next_job(), Job)
+    for _ in range(30):  # half an hour of one long epoch, then the driver is killed
+        sweep.now += 60.0
+        assert conductor.next_job() is Signal.WAIT
+    conductor = sweep.conductor()
+    assert 1790 <= conductor.elapsed_s() <= 1810
+
+
+def test_hours_end_a_sweep_at_the_end_of_an_epoch(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=50, hours=1.0))
+    conductor = sweep.conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    sweep.now += 4000.0
+    assert not sweep._one_epoch(conductor, job, 1)
+    assert conductor.next_job() is Signal.DONE
+    assert conductor.outcome() == "hours"
+    assert sweep.table()[0]["state"] == "running"
+
+
+def test_nothing_is_removed_through_a_link(tmp_path: Path) -> None:
+    """A run may come from a stranger."""
+    precious = tmp_path / "precious"
+    (precious / "7").mkdir(parents=True)
+    (precious / "7" / "thesis.txt").write_text("five years")
+    run = tmp_path / "run"
+    run.mkdir()
+    sweep = Simulation(run, small_spec(trials=2))
+    (run / "trials").symlink_to(precious)
+    sweep.conductor()
+    (run / "trials").unlink()
+    (run / "trials").mkdir()
+    (run / "trials" / "7").symlink_to(precious / "7")
+    (run / "trials" / "notes").mkdir()
+    sweep.drive()
+    assert (precious / "7" / "thesis.txt").exists()
+    assert (run / "trials" / "notes").exists()

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib
 import io
 import json
 import os
@@ -18,7 +19,8 @@ import pytest
 from conftest import PROJECT, PictureFolder
 from runs import make_run
 from trainables.models.zoo import MODELS
-from tuning.cli import COMMANDS, EXIT_INTERRUPTED, EXIT_NO_RESULT, EXIT_USER_ERROR, main
+from tuning import exit_codes
+from tuning.cli.main import COMMANDS, main
 from tuning.ready import ready_files
 from tuning.reference import TABLES, filled
 from tuning.spec import SearchSettings, load_spec
@@ -97,6 +99,12 @@ def test_every_shell_line_is_a_command(line: str) -> None:
 def test_every_command_in_the_text_is_one(line: str) -> None:
     if line.startswith("python -m tuning.reference"):
         assert (PROJECT / line.split()[-1]).is_file()
+    elif line.startswith(("python -m benchmarks.", "python tests/torture.py")):
+        _, *words = line.removeprefix("python -m ").removeprefix("python ").split()
+        module = "torture" if "torture" in line else line.split()[2]
+        command = importlib.import_module(module).main
+        with contextlib.suppress(click.exceptions.Exit):  # --help
+            command.make_context(module, words)
     else:
         parsed(line, whole=False)
 
@@ -130,7 +138,7 @@ def test_the_readme_s_numbers_are_those_of_the_program() -> None:
     text = README.read_text(encoding="utf-8")
     assert f"all {len(MODELS)} models" in text
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
-    assert codes == {0, 1, EXIT_USER_ERROR, EXIT_NO_RESULT, EXIT_INTERRUPTED}
+    assert codes == {0, 1, exit_codes.USER_ERROR, exit_codes.NO_RESULT, exit_codes.INTERRUPTED}
     assert f"the best {['no', 'one', 'two', 'three', 'four', 'five'][SearchSettings().keep]} trials" in text
 
 

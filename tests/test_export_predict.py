@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,27 +16,32 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
 from reports import card
+from reports import export as export_module
 from reports.export import export_model
+from reports.folders import replaced_folder
 from reports.ledger import Ledger
-from reports.modelfile import DESCRIPTION, WEIGHTS, Description, file_digest, read_description
+from reports.modelfile import DESCRIPTION, WEIGHTS, Description, read_description
 from reports.picture_files import find_pictures
 from reports.predict import Predictor
+from reports.starting_weights import starting_words, weights_here
 from reports.sweep import Sweep
+from reports.tables import escaped
 from runs import make_run
-from trainables.checkpoint import checkpoint_path
 from trainables.data.cache import cache_folder
 from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
+from trainables.files import checkpoint_path, file_digest
 from trainables.finetune import finetune
 from trainables.models.heads import adapt_first_conv, replace_head
 from trainables.models.nets import bare_network
-from trainables.models.weights import Weights, resolve_weights
+from trainables.models.weights import Weights, imagenet_path, resolve_weights
 from trainables.models.zoo import MODELS, facts
 from trainables.settings import TrialSettings
 
@@ -261,16 +267,156 @@ def test_an_export_replaces_an_export_and_nothing_else(trained: Path, exported: 
     export_model(sweep, tmp_path / "empty", number=1)
 
 
+def test_a_killed_export_s_leftovers_are_cleared_away(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    here, dead = socket.gethostname(), _dead_process()
+    for name in (f".model.{here}.{dead}.a1", f".model.{here}.{os.getppid()}.b2", f".model.elsewhere.{dead}.c3"):
+        (tmp_path / name / "new").mkdir(parents=True)
+    (tmp_path / f".model.{here}.{dead}.a1" / "former").mkdir()
+    (tmp_path / f".model.{here}.{dead}.a1" / "former" / "it").write_text("killed before the new one was there")
+    with pytest.raises(IsADirectoryError), replaced_folder(folder) as unfinished:
+        unfinished.write_text("new")
+    assert (folder / "it").read_text().startswith("killed")
+    with replaced_folder(folder) as unfinished:
+        (unfinished / "it").write_text("new")
+        assert (folder / "it").read_text().startswith("killed")
+    assert (folder / "it").read_text() == "new"
+    left = {f".model.{here}.{os.getppid()}.b2", f".model.elsewhere.{dead}.c3"}
+    assert {path.name for path in tmp_path.iterdir()} == {"model", *left}
+
+
+def _dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_former_export_stays_when_the_new_one_cannot_be_put_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "it").write_text("former")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise PermissionError("not now")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(PermissionError), replaced_folder(folder) as unfinished:
+        (unfinished / "it").write_text("new")
+    assert (folder / "it").read_text() == "former"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device")]
+)
+def test_a_model_that_cannot_be_written(
+    run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "out"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(state: dict, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(export_module, "save_file", full)
+    with pytest.raises(UserError, match=r"out: the model cannot be written \(.*No space left on device\)"):
+        export_model(Sweep.open(run), folder, number=1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not list(tmp_path.glob(".out*"))
+
+
 def test_starting_weights_that_changed_or_are_gone(run: Path, tmp_path: Path) -> None:
     state = torch.load(tmp_path / "start.pth", weights_only=True)
     state["features.0.bias"] += 1
     torch.save(state, tmp_path / "start.pth")
-    with pytest.raises(UserError, match="changed"):
+    with pytest.raises(UserError, match=r"not those the sweep began with.*put start.pth as it was into"):
         export_model(Sweep.open(run), tmp_path / "out")
     (tmp_path / "start.pth").unlink()
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=r"not to be found.*put start.pth as it was into"):
         export_model(Sweep.open(run), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def _record_weights(run: Path, **fields: str) -> Sweep:
+    """The run with other facts recorded of its starting weights."""
+    record = json.loads((run / "sweep.json").read_text())
+    record["weights"]["start.pth"]["squeezenet1_1"].update(fields)
+    (run / "sweep.json").write_text(json.dumps(record))
+    return Sweep.open(run)
+
+
+@pytest.mark.parametrize("place", ["moved/run", "moved"])
+def test_a_run_that_was_moved_with_its_starting_weights_is_exported(
+    run: Path, exported: Path, tmp_path: Path, place: str
+) -> None:
+    shutil.copytree(run, tmp_path / "moved" / "run")
+    (tmp_path / "start.pth").rename(tmp_path / place / "start.pth")
+    sweep = Sweep.open(tmp_path / "moved" / "run")
+    settings = {"weights": "start.pth", "model": "squeezenet1_1"}
+    assert weights_here(sweep, settings)["path"] == str(tmp_path / place / "start.pth")
+    folder = export_model(sweep, tmp_path / "out")
+    assert (folder / WEIGHTS).read_bytes() == (exported / WEIGHTS).read_bytes()
+
+
+def test_imagenet_weights_are_looked_for_where_torch_keeps_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("trainables.models.weights.download", _no_network)
+    settings = {"weights": "start.pth", "model": "squeezenet1_1"}
+    name = imagenet_path(facts("squeezenet1_1")).name
+    recorded = str(tmp_path / "gone" / name)
+    sweep = _record_weights(run, kind="imagenet", path=recorded, note=f"from {recorded}")
+    with pytest.raises(UserError, match="no ImageNet weights for squeezenet1_1"):
+        weights_here(sweep, settings)
+    shutil.copy(tmp_path / "start.pth", run / name)
+    found = weights_here(sweep, settings)
+    assert (found["kind"], found["path"]) == ("file", str(run / name))
+    description = read_description(export_model(sweep, tmp_path / "out"))
+    start = description.facts["starting_weights"]
+    assert start["kind"] == "imagenet"
+    assert start["note"].startswith("ImageNet weights of torchvision (SqueezeNet1_1_Weights.IMAGENET1K_V1, SHA-256 ")
+    torchs_own = imagenet_path(facts("squeezenet1_1"))
+    torchs_own.parent.mkdir(parents=True)
+    (run / name).rename(torchs_own)
+    found = weights_here(sweep, settings)
+    assert (found["kind"], found["path"]) == ("imagenet", str(torchs_own))
+    torchs_own.write_bytes(b"another")
+    with pytest.raises(UserError, match="not those the sweep began with"):
+        weights_here(sweep, settings)
+
+
+def _no_network(*arguments: object, **options: object) -> None:
+    raise OSError("no network")
+
+
+def test_no_path_of_this_machine_is_in_an_export(run: Path, tmp_path: Path) -> None:
+    """The file of weights lies in a long, strangely named folder; its own name is strange too."""
+    place = tmp_path / "<script>home</script>" / "/".join(["a long way down " * 8] * 4)
+    place.mkdir(parents=True)
+    name = "<b>my `weights` [x](y) | *1*.pth"
+    (tmp_path / "start.pth").rename(place / name)
+    sweep = _record_weights(run, path=str(place / name), note=f"squeezenet1_1 starts from {place / name}: fits")
+    folder = export_model(sweep, tmp_path / "out")
+    for file in (DESCRIPTION, "README.md"):
+        text = (folder / file).read_text()
+        assert str(tmp_path) not in text
+        assert "a long way down" not in text
+        assert "script" not in text
+    line = next(line for line in (folder / "README.md").read_text().splitlines() if "Starting weights" in line)
+    assert f"own file {escaped(name)} (SHA-256 {file_digest(place / name)}). Licence: the file's own" in line
+
+
+def test_random_weights_are_told_without_why_or_where(tmp_path: Path) -> None:
+    note = "RANDOM WEIGHTS: its ImageNet weights are not in /home/me/.cache/torch/hub/checkpoints and " + "so on " * 50
+    known = {"kind": "none", "path": None, "digest": None, "note": note}
+    assert starting_words(known, model="resnet18") == "random weights"
 
 
 def test_checkpoints_that_are_gone_damaged_or_another_trial_s(run: Path, tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ DEAD = 2**22 + 1  # above any process id of Linux
 
 
 @pytest.fixture
-def ray_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "ray"
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "sessions"
     folder.mkdir()
-    monkeypatch.setattr(cluster, "_ray_folder", lambda: folder)
+    monkeypatch.setattr(cluster, "sessions_folder", lambda: folder)
     return folder
 
 
@@ -42,21 +42,25 @@ def agent() -> Iterator:
         process.wait()
 
 
-def session_of(ray_folder: Path, pid: int) -> Path:
-    session = ray_folder / f"session_2026-01-02_03-04-05_{uuid.uuid4().int % 10**6}_{pid}"
-    (session / "logs").mkdir(parents=True)
+def session_in(sessions: Path) -> Path:
+    session = sessions / uuid.uuid4().hex[:8]
+    (session / "session_2026-01-02" / "logs").mkdir(parents=True)
     return session
 
 
-def record(run: Path, session: Path) -> None:
-    (run / "ray.json").write_text(json.dumps({"session": str(session)}))
+def note(run: Path, session: Path, *, driver: int = DEAD, since: float = 0.0) -> None:
+    (run / "ray.json").write_text(json.dumps({"folder": str(session), "driver": driver, "since": since}))
 
 
-def test_a_dead_drivers_session_is_cleared(tmp_path: Path, ray_folder: Path, agent) -> None:
-    session, other = session_of(ray_folder, DEAD), session_of(ray_folder, DEAD)
-    left = [agent(f"--session-dir={session}"), agent(f"{session}/logs/agent.log"), agent(str(session))]
+def test_a_dead_drivers_session_is_cleared(tmp_path: Path, sessions: Path, agent) -> None:
+    session, other = session_in(sessions), session_in(sessions)
+    left = [
+        agent(f"--session-dir={session}"),
+        agent(f"{session}/session_2026-01-02/logs/agent.log"),
+        agent(str(session)),
+    ]
     others = [agent(f"--session-dir={other}"), agent(f"{session}0"), agent("--temp-dir=/tmp/ray")]
-    record(tmp_path, session)
+    note(tmp_path, session)
     clear_leftovers(tmp_path)
     assert not any(psutil.pid_exists(process.pid) for process in left)
     assert all(process.poll() is None for process in others)
@@ -65,40 +69,50 @@ def test_a_dead_drivers_session_is_cleared(tmp_path: Path, ray_folder: Path, age
     assert not (tmp_path / "ray.json").exists()
 
 
-def test_a_living_drivers_session_is_left_alone(tmp_path: Path, ray_folder: Path, agent) -> None:
+def test_a_living_drivers_session_is_left_alone(tmp_path: Path, sessions: Path, agent) -> None:
     driver = agent("a driver")
-    session = session_of(ray_folder, driver.pid)
-    record(tmp_path, session)
+    session = session_in(sessions)
+    note(tmp_path, session, driver=driver.pid, since=psutil.Process(driver.pid).create_time())
     clear_leftovers(tmp_path)
     assert session.exists()
     assert driver.poll() is None
 
 
-@pytest.mark.parametrize("where", ["outside", "parent", "home", "odd name"])
-def test_a_strangers_record_leads_nowhere(tmp_path: Path, ray_folder: Path, where: str) -> None:
-    outside = tmp_path / "precious" / f"session_x_{DEAD}"
+def test_another_process_of_the_same_number_is_no_driver(tmp_path: Path, sessions: Path, agent) -> None:
+    process = agent("somebody else, later")
+    session = session_in(sessions)
+    note(tmp_path, session, driver=process.pid, since=psutil.Process(process.pid).create_time() - 3600)
+    clear_leftovers(tmp_path)
+    assert not session.exists()
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("where", ["outside", "parent", "home", "itself", "above"])
+def test_a_strangers_record_leads_nowhere(tmp_path: Path, sessions: Path, where: str) -> None:
+    outside = tmp_path / "precious" / "deadbeef"
     outside.mkdir(parents=True)
     paths = {
         "outside": outside,
-        "parent": ray_folder / ".." / "precious" / outside.name,
+        "parent": sessions / ".." / "precious" / "deadbeef",
         "home": Path.home(),
-        "odd name": ray_folder,
+        "itself": sessions,
+        "above": sessions / "..",
     }
-    record(tmp_path, paths[where])
+    note(tmp_path, paths[where])
     clear_leftovers(tmp_path)
     assert outside.exists()
-    assert ray_folder.exists()
+    assert sessions.exists()
     assert Path.home().exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"session": 3}', "\0"])
-def test_a_damaged_record_is_no_obstacle(tmp_path: Path, ray_folder: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"folder": 3}', "\0"])
+def test_a_damaged_record_is_no_obstacle(tmp_path: Path, sessions: Path, text: str) -> None:
     (tmp_path / "ray.json").write_text(text)
     clear_leftovers(tmp_path)
 
 
 def test_room_for_trials() -> None:
-    session = RaySession(folder=None, resources={"CPU": 6.0, "GPU": 1.0})
+    session = RaySession(scratch=Path(), resources={"CPU": 6.0, "GPU": 1.0})
     assert session.room({"CPU": 1.0}) == 6
     assert session.room({"CPU": 4.0}) == 1
     assert session.room({"CPU": 1.0, "GPU": 0.25}) == 4
@@ -110,5 +124,11 @@ def test_room_for_trials() -> None:
 
 
 def test_the_session_folder_is_short() -> None:
-    sockets = cluster._ray_folder() / "session_2026-01-02_03-04-05_123456_4194304" / "sockets" / "plasma_store"
+    sockets = (
+        cluster.sessions_folder()
+        / "deadbeef"
+        / "session_2026-01-02_03-04-05_123456_4194304"
+        / "sockets"
+        / "plasma_store"
+    )
     assert len(os.fsencode(sockets)) < 107

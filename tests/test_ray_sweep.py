@@ -1,5 +1,6 @@
 """Real sweeps on Ray, through the commands a user types."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from reports.sweep import Sweep, describe
 from torture import Result, Torture, check_invariants, compare
+from tuning.cluster import sessions_folder
 
 pytestmark = pytest.mark.ray
 
@@ -31,11 +33,28 @@ search: {trials: 4, seed: 1, pruner: none, keep: 2}
 LONG = FILE.replace("epochs: 3", "epochs: 60").replace("trials: 4", "trials: 2")
 
 
+def sessions() -> set[str]:
+    """Folders of tuneyard's own Ray sessions on this machine; the tests run one after the other."""
+    return {str(path) for path in sessions_folder().glob("*")}
+
+
+def ray_processes() -> list[tuple[psutil.Process, str]]:
+    named = [(p, " ".join(p.info["cmdline"] or [])) for p in psutil.process_iter(["cmdline"])]
+    return [(p, name) for p, name in named if "ray" in name]
+
+
+def paths(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return [*process.cmdline(), *(file.path for file in process.open_files())]
+    return []
+
+
 class Tune:
     """`tune` in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._sessions_before = sessions()
         (folder / "small.yaml").write_text(FILE)
 
     def __call__(self, *words: str, code: int = 0) -> str:
@@ -64,9 +83,12 @@ class Tune:
         raise AssertionError(f"no {count} epochs after {timeout_s} s")
 
     def leftovers(self) -> list[str]:
-        """Processes that carry this folder or a session of this sweep on their command line."""
-        words = (" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
-        return [line for line in words if str(self.folder) in line]
+        """What a driver of this test has not cleared away: session folders, and processes that hold files in them."""
+        folders = sessions() - self._sessions_before
+        held = [
+            f"{p.pid} {name}" for p, name in ray_processes() if any(f in path for f in folders for path in paths(p))
+        ]
+        return [*sorted(folders), *held, *(str(path) for path in (self.folder / "runs").glob("*/*.json.tmp"))]
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "tuning", *words]

@@ -1,14 +1,17 @@
 """What a trial's process tells its driver when things go wrong in it."""
 
 import dataclasses
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from trainables import ray_trial
-from trainables.errors import TrialError
+from trainables import hardware, ray_trial
+from trainables.data.store import DamagedStoreError
+from trainables.errors import TrialError, UserError
+from trainables.hardware import describe_hardware, look_at_gpus, pick_device
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob, run_trial
 from trainables.settings import TrialSettings
@@ -38,10 +41,10 @@ def job(tmp_path: Path) -> TrialJob:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(_job: TrialJob) -> None:
+    def fail(*_args: object) -> None:
         raise error
 
-    monkeypatch.setattr(ray_trial, "_run", fail)
+    monkeypatch.setattr(ray_trial, "_report_epochs", fail)
 
 
 def test_a_job_comes_back_from_rays_config(job: TrialJob) -> None:
@@ -54,14 +57,96 @@ def test_a_trial_that_cannot_go_on(job: TrialJob, reports: list[dict], monkeypat
     assert reports == [{"failure": "diverged: lower lr"}]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be …"),
+    ],
+    ids=["torch", "cuDNN", "cuBLAS", "CUDA"],
+)
 def test_gpu_memory_is_named_with_what_to_change(
-    job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
+    error: RuntimeError, job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"))
+    failing(monkeypatch, error)
     run_trial(job.to_config())
     (report,) = reports
     assert report["failure"].startswith("CUDA out of memory at batch_size 64 and image_size 224 (")
     assert "lower one of them" in report["failure"]
+    assert "\n" not in report["failure"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_lost_gpu_costs_the_process(
+    error: RuntimeError, job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, error)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        run_trial(job.to_config())
+    assert reports == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(5, "Input/output error"),
+        DamagedStoreError("store: pixels.bin is not 7 bytes long"),
+        UserError("this file of weights has changed since the sweep began", where="weights"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_no_trials_fault_is_told_apart(
+    error: Exception, job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, error)
+    run_trial(job.to_config())
+    assert reports == [{"storage": str(error)}]
+
+
+def test_memory_is_given_back_however_a_trial_ends(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When Ray stops a trial, `tune.report` raises SystemExit in it; its traceback must not keep the network."""
+
+    class Network:
+        pass
+
+    networks: list[weakref.ref] = []
+    alive: list[bool] = []
+
+    def stopped(*_args: object) -> None:
+        network = Network()
+        networks.append(weakref.ref(network))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(ray_trial, "_report_epochs", stopped)
+    monkeypatch.setattr(ray_trial, "release_gpu_memory", lambda _device: alive.append(networks[0]() is not None))
+    with pytest.raises(SystemExit):
+        run_trial(job.to_config())
+    assert alive == [False]
+
+
+def test_a_trial_computes_where_its_share_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device(gpus=0).type == "cpu"
+    assert pick_device(gpus=0.25).type == "cuda"
+    assert pick_device().type == "cuda"
+
+
+def test_a_gpu_is_looked_at_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs are counted here; the other process, which finds what there is, is the one to name them."""
+    here = look_at_gpus()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert describe_hardware()["gpus"] == here["gpus"]
+    monkeypatch.setattr(hardware, "_LOOK", "raise SystemExit('broken driver')")
+    assert describe_hardware()["gpus"] == ["unknown (broken driver)"] * 2
 
 
 def test_any_other_mistake_comes_with_its_traceback(
@@ -85,10 +170,19 @@ def test_a_full_disk_is_told_as_such(job: TrialJob, reports: list[dict], monkeyp
     assert reports == [{"storage": "[Errno 28] No space left on device"}]
 
 
-def test_a_missing_checkpoint_fails_the_trial(job: TrialJob, reports: list[dict]) -> None:
+def test_a_missing_checkpoint_is_no_trials_fault(
+    job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_trial, "_open_store", lambda _path: None)
     run_trial(dataclasses.replace(job, checkpoint="trials/3/epoch-00001.safetensors").to_config())
     (report,) = reports
-    assert "epoch-00001.safetensors" in report["failure"]
+    assert "epoch-00001.safetensors" in report["storage"]
+
+
+def test_a_missing_store_is_no_trials_fault(job: TrialJob, reports: list[dict]) -> None:
+    run_trial(job.to_config())
+    (report,) = reports
+    assert "nowhere" in report["storage"]
 
 
 @pytest.mark.parametrize(

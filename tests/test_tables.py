@@ -122,6 +122,7 @@ def test_which_settings_to_compare_and_to_show(run: Path) -> None:
 def test_headlines() -> None:
     standing = {
         "state": "finished",
+        "outcome": "trials",
         "metric": "val_accuracy",
         "budget": {"trials": 3, "epochs": 8, "hours": 1.5},
         "counts": {"complete": 2, "pruned": 1, "failed": 0, "running": 0},
@@ -133,6 +134,7 @@ def test_headlines() -> None:
         "best val_accuracy 0.9877 in trial 1, epoch 4, 0.0123 ahead of the second",
     ]
     assert headlines(standing, gap=0.0)[2].endswith("equalled by the second")
+    assert headlines({**standing, "outcome": "hours"})[0].startswith("finished (its hours are used up); 3 of 3")
     none = {**standing, "best": None, "counts": dict.fromkeys(standing["counts"], 0)}
     assert headlines(none)[2] == "no trial has begun yet"
     assert headlines({**none, "counts": {"failed": 2}})[2] == "no trial is complete yet"

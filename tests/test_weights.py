@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trainables.errors import UserError
+from trainables.files import file_digest
 from trainables.models import download, weights, zoo
 from trainables.models.build import build_model
 from trainables.models.nets import bare_network
-from trainables.models.state_files import file_digest, read_state
+from trainables.models.state_files import read_state
 from trainables.models.weights import LoadReport, Weights, load_weights, resolve_weights
 from trainables.settings import TrialSettings
 

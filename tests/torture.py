@@ -6,6 +6,7 @@ One worker: an interrupted sweep must end as an uninterrupted one, number for nu
 model's weights. Two workers, whose order of finishing varies: no trial is lost, doubled, run again or over budget.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,8 @@ from typing import Any
 
 import click
 import psutil
+
+from tuning.cluster import sessions_folder
 
 SPACE_FILE = """
 data: {source: digits}
@@ -63,6 +66,7 @@ class Torture:
         self.random = random.Random(seed)
         self.space = folder / "small.yaml"
         self.space.write_text(SPACE_FILE)
+        self._sessions_before = self._sessions()
         self._tune_log = (folder / "tune.log").open("ab")
 
     def whole(self) -> dict[str, Any]:
@@ -98,9 +102,19 @@ class Torture:
         for leftover in [*run.rglob("*.tmp"), run / "ray.json", run / "driver.json", *run.parent.glob(".*.new")]:
             if leftover.exists():
                 result.problems.append(f"{name}: {leftover} is left")
+        if self._sessions() - self._sessions_before:
+            result.problems.append(f"{name}: Ray sessions are left: {self._sessions() - self._sessions_before}")
         for process in psutil.process_iter(["cmdline"]):
-            if any(str(self.folder) in word for word in process.info["cmdline"] or []):
-                result.problems.append(f"{name}: process {process.pid} is left: {process.info['cmdline'][:3]}")
+            words = " ".join(process.info["cmdline"] or [])
+            if str(self.folder) in words or ("ray::" in words and self._holds_ours(process)):
+                result.problems.append(f"{name}: process {process.pid} is left: {words[:80]}")
+
+    def _holds_ours(self, process: psutil.Process) -> bool:
+        """Whether one of Ray's retitled processes writes to a session that started since we did."""
+        with contextlib.suppress(psutil.Error):
+            files = [file.path for file in process.open_files() if str(sessions_folder()) in file.path]
+            return any(not any(old in path for old in self._sessions_before) for path in files)
+        return False
 
     def outcome(self, name: str) -> dict[str, Any]:
         """What a sweep came to, times apart."""
@@ -110,6 +124,11 @@ class Torture:
                 del epoch["seconds"]
         weights = self.folder / "runs" / name / "best" / "model.safetensors"
         return {**document, "name": "", "weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
+
+    def _sessions(self) -> set[str]:
+        """Ray session folders of ours; run one torture at a time, or they take each other's for leftovers."""
+        folder = sessions_folder()
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
     def _start(self, name: str) -> subprocess.Popen:
         run = self.folder / "runs" / name

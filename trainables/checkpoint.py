@@ -62,8 +62,10 @@ class Snapshot:
         """Reads a file that `save` wrote.
 
         Raises:
-            TrialError: the file is not there, is damaged, or is no snapshot of this version.
+            OSError: the file is not there or cannot be read.
+            TrialError: it is damaged, or is no snapshot of this version.
         """
+        path.open("rb").close()  # safetensors tells of what keeps a file from being opened in words of its own
         try:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
@@ -76,7 +78,7 @@ class Snapshot:
                 model={n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")},
                 training=_unpack(header["training"], tensors=tensors),
             )
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise TrialError(f"checkpoint {path} cannot be read ({error!r})") from error
 
 
@@ -110,13 +112,3 @@ def _unpack(packed: Any, *, tensors: dict[str, Tensor]) -> Any:
 def copied(tensor: Tensor) -> Tensor:
     """A copy in the CPU's memory, which training going on does not change."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-def checkpoint_path(number: int, epoch: int) -> str:
-    """Where a trial's checkpoint of an epoch is, relative to the sweep's folder."""
-    return f"trials/{number}/{checkpoint_name(epoch)}"
-
-
-def checkpoint_name(epoch: int) -> str:
-    """The file name of an epoch's checkpoint."""
-    return f"epoch-{epoch:05d}.safetensors"

@@ -1,9 +1,13 @@
-"""Files that are either whole or not there.
+"""Files of a sweep: whole or not there, known by their digests, and where a checkpoint is.
 
 with replaced(path) as temporary:
     temporary.write_text("…")
+file_digest(path)                         # "740c3eac…"
+checkpoint_path(3, epoch=1)               # "trials/3/epoch-00001.safetensors"
 """
 
+import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -47,3 +51,25 @@ def flush_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex; computed once in a process for each size and time of change."""
+    stat = path.stat()
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_path(number: int, epoch: int) -> str:
+    """Where a trial's checkpoint of an epoch is, relative to the sweep's folder."""
+    return f"trials/{number}/{checkpoint_name(epoch)}"
+
+
+def checkpoint_name(epoch: int) -> str:
+    """The file name of an epoch's checkpoint."""
+    return f"epoch-{epoch:05d}.safetensors"

@@ -1,23 +1,30 @@
-"""What the machine offers a trial: device, arithmetic, threads.
+"""What the machine offers a trial: device, arithmetic, threads; and how a GPU fails.
 
-device = pick_device()
+device = pick_device(gpus=0.5)              # a trial with half a GPU; without a share it is the CPU
 dtype = autocast_dtype("auto", device)      # torch.bfloat16 where the hardware has it, else None
 """
 
-import os
+import gc
+import json
 import platform
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trainables.data.parallel import available_cores
 from trainables.errors import TrialError
 
+_LOOK = "import json; from trainables import hardware; print(json.dumps(hardware.look_at_gpus()))"
+_LOOK_LIMIT_S = 120
 
-def pick_device() -> torch.device:
-    """The CUDA device this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+def pick_device(*, gpus: float = 1.0) -> torch.device:
+    """The CUDA device this process may use, else the CPU; the CPU in any case with no share of the GPUs."""
+    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -65,13 +72,69 @@ def use_threads(cpus: float) -> None:
         torch.set_num_threads(threads)
 
 
+def limit_gpu_memory(device: torch.device, *, gpus: float) -> None:
+    """Holds this process to its share of a GPU's memory.
+
+    Ray counts shares and does not enforce them: without a limit a trial that takes more than its own makes its
+    neighbour run out of memory, so that what fails depends on what runs beside it.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(min(gpus, 1.0), device)
+
+
+def release_gpu_memory(device: torch.device) -> None:
+    """Gives what a finished trial has left on the GPU back to the other processes."""
+    if device.type == "cuda":
+        gc.collect()  # networks, optimisers and schedules refer to each other in circles
+        torch.cuda.empty_cache()
+
+
+def is_gpu_out_of_memory(error: Exception) -> bool:
+    """Whether the GPU's memory did not suffice, whichever library was the one to notice."""
+    signs = (
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDA out of memory",
+        "CUDA error: out of memory",
+    )
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    )
+
+
+def has_lost_gpu(error: Exception) -> bool:
+    """Whether CUDA has failed in a way after which this process cannot use it any more."""
+    if is_gpu_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
+
+
 def describe_hardware() -> dict[str, Any]:
-    """The machine in a few words, for the record."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    """The machine in a few words, for the record. Opens no CUDA context in this process."""
+    count = torch.cuda.device_count()  # asks the driver's management library, which opens none
     return {
         "machine": platform.machine(),
         "system": platform.system(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "fast_bf16": has_fast_bf16(pick_device()),
-        "gpus": gpus,
+        "cpus": available_cores(),
+        **(_look_from_outside(count) if count else look_at_gpus()),
     }
+
+
+def look_at_gpus() -> dict[str, Any]:
+    """The GPUs' names, and whether trials compute bf16 in hardware. Opens a CUDA context on a machine with a GPU."""
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"fast_bf16": has_fast_bf16(pick_device()), "gpus": names}
+
+
+def _look_from_outside(count: int) -> dict[str, Any]:
+    """`look_at_gpus` in a process of its own: a context holds hundreds of MB for as long as its process lives."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _LOOK], capture_output=True, text=True, timeout=_LOOK_LIMIT_S, check=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        reason = f"no answer within {_LOOK_LIMIT_S} s"
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip().splitlines() or [f"exit {error.returncode}"])[-1]
+    return {"fast_bf16": False, "gpus": [f"unknown ({reason})"] * count}

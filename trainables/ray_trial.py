@@ -3,8 +3,8 @@
     tune.Tuner(tune.with_resources(run_trial, {"CPU": 1}), …)      # config: a `TrialJob` as a plain dict
 
 Each epoch is saved first and reported second, so what the sweep's ledger names is on disk. Whatever goes wrong in
-Python is reported as a result, so that the process, with torch loaded, serves the next trial; only its death is Ray's
-to tell.
+Python is reported as a result, so that the process, with torch loaded, serves the next trial. A process that has died,
+or lost its GPU, is Ray's to tell and to replace.
 """
 
 import dataclasses
@@ -17,20 +17,32 @@ from typing import Any
 import torch
 from ray import tune
 
-from trainables.checkpoint import Snapshot, checkpoint_path
-from trainables.data.pixels import PixelStore
-from trainables.errors import TrialError
-from trainables.finetune import finetune
-from trainables.hardware import use_threads
+from trainables.checkpoint import Snapshot
+from trainables.data.store import DamagedStoreError, PixelStore
+from trainables.errors import TrialError, UserError
+from trainables.files import checkpoint_path
+from trainables.finetune import EPOCH_FIELDS, finetune
+from trainables.hardware import (
+    has_lost_gpu,
+    is_gpu_out_of_memory,
+    limit_gpu_memory,
+    pick_device,
+    release_gpu_memory,
+    use_threads,
+)
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
+
+# The keys of an epoch's report.
+REPORT_FIELDS = (*EPOCH_FIELDS, "checkpoint")
 
 
 @dataclass(frozen=True)
 class TrialJob:
     """What a worker is told: the trial, where its sweep and pictures are, and from which checkpoint to go on.
 
-    `checkpoint` and the reported paths are relative to `run`, the sweep's folder.
+    `cpus` and `gpus` are the trial's shares; with no GPU among them it computes on the CPU. `checkpoint` and the
+    reported paths are relative to `run`, the sweep's folder.
     """
 
     number: int
@@ -40,6 +52,7 @@ class TrialJob:
     data_seed: int
     weights: Weights
     cpus: float
+    gpus: float = 0.0
     checkpoint: str | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -53,36 +66,57 @@ class TrialJob:
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}`.
+    """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}` (`REPORT_FIELDS`).
 
-    A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours; one that
-    cannot be saved reports `{storage}`.
+    A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours. What is no
+    trial's fault and would fail the next one too (a full disk, a file or weights gone) reports `{storage}`. After a
+    CUDA error that its process does not get over it raises.
     """
     job = TrialJob.from_config(config)
+    device = pick_device(gpus=job.gpus)
     try:
-        _run(job)
+        fault = _run(job, device)
+    except BaseException as error:  # SystemExit it is when Ray stops a trial
+        traceback.clear_frames(error.__traceback__)  # which hold the network
+        raise
+    finally:
+        release_gpu_memory(device)
+    if fault:
+        tune.report(fault)
+
+
+def _run(job: TrialJob, device: torch.device) -> dict[str, str] | None:
+    """Runs the trial; what to report when it ends before its last epoch."""
+    try:
+        _report_epochs(job, device)
     except TrialError as error:
-        tune.report({"failure": str(error)})
-    except torch.OutOfMemoryError as error:
-        tune.report({"failure": _out_of_memory(job, error)})
+        return {"failure": str(error)}
+    except (OSError, DamagedStoreError, UserError) as error:
+        return {"storage": str(error)}
     except Exception as error:  # any mistake in one configuration ends that trial, not the sweep
-        tune.report({"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+        if is_gpu_out_of_memory(error):
+            return {"failure": _out_of_memory(job, error)}
+        if has_lost_gpu(error):
+            raise
+        return {"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    return None
 
 
-def _run(job: TrialJob) -> None:
+def _report_epochs(job: TrialJob, device: torch.device) -> None:
     use_threads(job.cpus)
+    limit_gpu_memory(device, gpus=job.gpus)
     run = Path(job.run)
-    resume = Snapshot.load(run / job.checkpoint) if job.checkpoint else None
     epochs = finetune(
-        job.settings, store=_open_store(job.store), data_seed=job.data_seed, weights=job.weights, resume=resume
+        job.settings,
+        store=_open_store(job.store),
+        data_seed=job.data_seed,
+        weights=job.weights,
+        resume=Snapshot.load(run / job.checkpoint) if job.checkpoint else None,
+        device=device,
     )
     for result in epochs:
         checkpoint = checkpoint_path(job.number, result.epoch)
-        try:
-            result.snapshot().save(run / checkpoint)
-        except OSError as error:
-            tune.report({"storage": str(error)})
-            return
+        result.snapshot().save(run / checkpoint)
         tune.report({**result.metrics(), "checkpoint": checkpoint})
 
 
@@ -91,9 +125,9 @@ def _open_store(path: str) -> PixelStore:
     return PixelStore.open(Path(path))
 
 
-def _out_of_memory(job: TrialJob, error: torch.OutOfMemoryError) -> str:
+def _out_of_memory(job: TrialJob, error: Exception) -> str:
     settings = job.settings
-    first = str(error).split(". ")[0]
+    first = str(error).splitlines()[0].split(". ")[0]
     return (
         f"CUDA out of memory at batch_size {settings.batch_size} and image_size {settings.image_size} ({first});"
         " lower one of them, freeze more, or give each trial more of the GPU (resources.gpus_per_trial)"

@@ -1,6 +1,6 @@
 """Seeds that depend on what they are for, never on what came before.
 
-with seeded(settings.seed, "epoch", 5):
+with seeded(settings.seed, "epoch", 5, device=device):
     ...                       # every draw of torch in here is that of epoch 5, resumed or not
 """
 
@@ -18,9 +18,16 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 @contextmanager
-def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Torch's generators, on the CPU and on the current GPU, seeded for one purpose and put back afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive(seed, *purpose))
+def seeded(seed: int, *purpose: str | int, device: torch.device | None = None) -> Iterator[None]:
+    """Torch's generators, on the CPU and on `device`, seeded for one purpose and put back afterwards.
+
+    Without a GPU as the device, none is touched.
+    """
+    drawn = derive(seed, *purpose)
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.random.default_generator.manual_seed(drawn)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(drawn)
         yield

@@ -1,6 +1,6 @@
 """`python -m tuning` is `tune`."""
 
-from tuning.cli import run
+from tuning.cli.main import run
 
 if __name__ == "__main__":
     run()

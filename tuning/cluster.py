@@ -11,11 +11,11 @@ import json
 import logging
 import math
 import os
+import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +30,9 @@ _RECORD = "ray.json"
 
 @dataclass(frozen=True)
 class RaySession:
-    """The cluster this process is connected to; `folder` is that of a session of our own."""
+    """The cluster this process is connected to, and a folder that Ray may fill and that goes with the session."""
 
-    folder: Path | None
+    scratch: Path
     resources: Mapping[str, float]
 
     @property
@@ -69,29 +69,32 @@ def ray_session(run: Path, *, address: str | None) -> Iterator[RaySession]:
     """
     clear_leftovers(run)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    folder = _new_folder(run)
     try:
-        if address is None:
-            context = ray.init(
-                address="local",
-                num_cpus=cpu_count(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(_ray_folder()),
-            )
-            folder = Path(context.address_info["session_dir"])  # type: ignore[attr-defined]
-            write_json(run / _RECORD, {"session": str(folder)})
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            folder = None
-    except (ConnectionError, ValueError) as error:
-        raise UserError("no Ray cluster answers", where="--address", got=address, hint=str(error)) from error
-    try:
-        yield RaySession(folder=folder, resources=ray.cluster_resources())
+        try:
+            _connect(address, folder)
+        except SystemExit:  # how Ray, while it starts, takes a SIGTERM
+            raise KeyboardInterrupt from None
+        except (ConnectionError, ValueError) as error:
+            raise UserError("no Ray cluster answers", where="--address", got=address, hint=str(error)) from error
+        yield RaySession(scratch=folder / "scratch", resources=ray.cluster_resources())
     finally:
         ray.shutdown()
-        if folder is not None:
-            clear_leftovers(run)
+        clear_leftovers(run, of_our_own=True)
+
+
+def _connect(address: str | None, folder: Path) -> None:
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(
+        address="local",
+        num_cpus=cpu_count(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=str(folder),
+    )
 
 
 def cpu_count() -> int:
@@ -99,48 +102,74 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def clear_leftovers(run: Path) -> None:
+def _new_folder(run: Path) -> Path:
+    """A folder for one session, noted in the run before Ray starts anything in it."""
+    folder = sessions_folder() / secrets.token_hex(4)
+    driver = psutil.Process()
+    write_json(run / _RECORD, {"folder": str(folder), "driver": driver.pid, "since": driver.create_time()})
+    above = sessions_folder()
+    above.mkdir(mode=0o700, exist_ok=True)
+    if above.stat().st_uid != os.getuid():
+        raise UserError("another user made this folder", where=str(above), hint="set TMPDIR to one of yours")
+    folder.mkdir()
+    return folder
+
+
+def clear_leftovers(run: Path, *, of_our_own: bool = False) -> None:
     """Ends the processes and removes the folder of the Ray session that this run's last driver started.
 
-    Only processes that carry that very session's path on their command line are touched.
+    Only processes that carry that very folder on their command line, and their children, are touched; none when that
+    driver lives (a copy of a running sweep's folder names the original's session) unless it is this process.
     """
-    record = run / _RECORD
     try:
-        session = Path(json.loads(record.read_text(encoding="utf-8"))["session"])
+        noted = json.loads((run / _RECORD).read_text(encoding="utf-8"))
+        folder, driver, since = Path(noted["folder"]), int(noted["driver"]), float(noted["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if session.parent == _ray_folder() and not _driver_lives(session):
-        _end_processes(session)
-        shutil.rmtree(session, ignore_errors=True)
-    record.unlink(missing_ok=True)
+    ours = folder.parent == sessions_folder() and folder.name.isalnum()
+    if ours and (of_our_own or not _lives(driver, since)):
+        _end_processes(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    (run / _RECORD).unlink(missing_ok=True)
 
 
-def _driver_lives(session: Path) -> bool:
-    """Whether a session, named `session_<date>_<time>_<pid>` by Ray, is another living process's own."""
-    name, _, pid = session.name.rpartition("_")
-    if not name.startswith("session_") or not pid.isdecimal():
-        return True
-    return int(pid) != os.getpid() and psutil.pid_exists(int(pid))
+def _lives(pid: int, since: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - since) < 1.0
+    except psutil.Error:
+        return False
 
 
-def _end_processes(session: Path) -> None:
-    marks = (str(session) + os.sep, f"={session}")
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        words = process.info["cmdline"] or []
-        if process.pid != os.getpid() and any(mark in word or word == str(session) for word in words for mark in marks):
-            found.append(process)
+def _end_processes(folder: Path) -> None:
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it ended by itself, or is not ours to look at
+            if process.pid != os.getpid() and _belongs(process, folder):
+                found |= {process, *process.children(recursive=True)}
     for process in found:
-        try:
-            process.send_signal(signal.SIGKILL)
-        except psutil.Error:  # it ended by itself, or is not ours to end
-            continue
+        with suppress(psutil.Error):
+            process.kill()
     psutil.wait_procs(found, timeout=5)
 
 
-def _ray_folder() -> Path:
+def _belongs(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process is of the session in `folder`: the folder stands on its command line.
+
+    Ray's agents and workers write a title over theirs, and over their environment; they show by their open logs.
+    """
+    words = process.cmdline()
+    if any(_names(word, folder) for word in words):
+        return True
+    return bool(words) and words[0].startswith("ray::") and any(_names(f.path, folder) for f in process.open_files())
+
+
+def _names(text: str, folder: Path) -> bool:
+    """Whether a text is, or contains, the folder or a path in it."""
+    _, found, rest = text.partition(str(folder))
+    return bool(found) and not rest[:1].isalnum()
+
+
+def sessions_folder() -> Path:
     """Where our Ray sessions live. Short, because Ray puts sockets there, whose paths are limited to 107 bytes."""
     folder = Path(tempfile.gettempdir()) / f"tuneyard-{os.getuid()}"
-    if len(str(folder)) > 30:
-        folder = Path("/tmp") / folder.name
-    return folder
+    return folder if len(str(folder)) <= 24 else Path("/tmp") / folder.name

@@ -21,6 +21,8 @@ from tuning.retention import Retention
 from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
 from tuning.spec import Spec
 
+HEARTBEAT_S = 60.0
+
 
 class Signal(enum.Enum):
     """What there is instead of a job."""
@@ -76,7 +78,8 @@ class Conductor:
         self.storage_error: str | None = None
         self.watch = watch
         self._retention, self._clock = retention, clock
-        self._started = clock() - ledger.elapsed_s()
+        self._noted = ledger.elapsed_s()
+        self._started = clock() - self._noted
         self._stopping: str | None = None
         ledger.study.sampler = build_sampler(spec.search)
         ledger.study.pruner = build_pruner(spec.search)
@@ -86,6 +89,7 @@ class Conductor:
 
     def next_job(self) -> Job | Signal:
         """The next trial to start. Trials begun before a crash, or whose worker died, come first."""
+        self._note_time()
         if self._ends():
             return Signal.WAIT if self.running else Signal.DONE
         if len(self.running) >= self.limit:
@@ -125,7 +129,7 @@ class Conductor:
         self._retention.after_epoch(record)
         if self._settled(number, last):
             return False
-        if self._stopping:
+        if self._ends():
             del self.running[number]
             return False
         return True
@@ -138,6 +142,9 @@ class Conductor:
     def worker_lost(self, number: int, reason: str) -> None:
         """A trial's process died: it goes on from its last checkpoint, `search.retries` times at most."""
         if number not in self.running:
+            return
+        if self._stopping:  # whoever stops the sweep may end its workers too
+            del self.running[number]
             return
         lost = self.ledger.record_attempt(number, reason)
         if lost > self.spec.search.retries:
@@ -178,6 +185,13 @@ class Conductor:
             self.stop("hours")
         return self._stopping is not None
 
+    def _note_time(self) -> None:
+        """Once a minute, so that hours count whatever became of the epochs they went into."""
+        elapsed = self.elapsed_s()
+        if elapsed - self._noted >= HEARTBEAT_S:
+            self._noted = elapsed
+            self.ledger.record_elapsed(round(elapsed, 3))
+
     def _settled(self, number: int, last: int) -> bool:
         """Whether the trial's last recorded epoch ended it; if so, the ledger says so now."""
         if last >= self.running[number].settings.epochs:
@@ -199,7 +213,7 @@ class Conductor:
 
     def _same_errors(self, trials: list[TrialRecord]) -> bool:
         """Whether the latest trials, up to the limit, all failed with one error."""
-        ended = sorted((t for t in trials if t.ended), key=lambda t: (t.ended or "", t.number))
+        ended = sorted((t for t in trials if t.order is not None), key=lambda t: (t.order, t.number))
         latest = ended[self.ledger.forgiven() :][-self.spec.search.max_same_errors :]
         return (
             len(latest) == self.spec.search.max_same_errors

@@ -100,7 +100,7 @@ def owner_of_script(path: Path) -> str | None:
         text = path.read_bytes()[-65536:].decode("utf-8", errors="replace")  # a Windows launcher ends in its script
     except OSError:
         return None
-    if "from tuning.cli import" in text or "tuning.cli:main" in text:
+    if "tuning.cli" in text:
         return "tuneyard"
     return "ray" if "from ray." in text else None
 

@@ -68,7 +68,7 @@ class Engine:
             tuner = tune.Tuner(
                 tune.with_resources(self._trainable, self._resources),
                 tune_config=tune.TuneConfig(
-                    search_alg=_LedgerSearcher(self._conductor, self._job_config),
+                    search_alg=_LedgerSearcher(self._conductor, self._job_config, fault=fault),
                     scheduler=_LedgerScheduler(self._conductor, logs=self._logs, fault=fault),
                     num_samples=_MANY,
                     reuse_actors=True,
@@ -93,6 +93,7 @@ class _Fault:
 
     @contextmanager
     def kept(self):
+        """Keeps the first error. After it nothing more is asked of the conductor: the sweep ends at the next step."""
         try:
             yield
         except Exception as error:
@@ -109,15 +110,19 @@ class _Unsaved:
 class _LedgerSearcher(_Unsaved, Searcher):
     """Hands Ray the conductor's jobs."""
 
-    def __init__(self, conductor: Conductor, job_config: Callable[[Job], dict[str, Any]]) -> None:
+    def __init__(self, conductor: Conductor, job_config: Callable[[Job], dict[str, Any]], *, fault: _Fault) -> None:
         super().__init__()
-        self._conductor, self._job_config = conductor, job_config
+        self._conductor, self._job_config, self._fault = conductor, job_config, fault
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        job = self._conductor.next_job()
-        if isinstance(job, Job):
-            return self._job_config(job)
-        return Searcher.FINISHED if job is Signal.DONE else None
+        if self._fault.error is not None:
+            return Searcher.FINISHED
+        with self._fault.kept():
+            job = self._conductor.next_job()
+            if isinstance(job, Job):
+                return self._job_config(job)
+            return Searcher.FINISHED if job is Signal.DONE else None
+        return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: the scheduler hears of it first."""
@@ -141,6 +146,8 @@ class _LedgerScheduler(_Unsaved, FIFOScheduler):
 
     def on_trial_result(self, controller, trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
+        if self._fault.error is not None:
+            return TrialScheduler.STOP
         with self._fault.kept():
             if "epoch" in result:
                 if self._conductor.epoch_done(number, {key: result[key] for key in _EPOCH_KEYS}):
@@ -153,9 +160,17 @@ class _LedgerScheduler(_Unsaved, FIFOScheduler):
                 self._conductor.trial_failed(number, result["failure"])
         return TrialScheduler.STOP
 
+    def on_trial_complete(self, controller, trial, result: dict[str, Any]) -> None:
+        """A trial whose process returned although neither it nor the conductor had ended it."""
+        self._lost(trial, "its process ended without a word")
+
     def on_trial_error(self, controller, trial) -> None:
-        with self._fault.kept():
-            self._conductor.worker_lost(trial.config["number"], _reason(trial))
+        self._lost(trial, _reason(trial))
+
+    def _lost(self, trial, reason: str) -> None:
+        if self._fault.error is None:
+            with self._fault.kept():
+                self._conductor.worker_lost(trial.config["number"], reason)
 
     def _keep_traceback(self, number: int, text: str) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from reports.ledger import TrialRecord
-from trainables.checkpoint import checkpoint_name
+from trainables.files import checkpoint_name
 
 
 class Retention:
@@ -29,12 +29,14 @@ class Retention:
 
     def tidy(self, trials: list[TrialRecord]) -> None:
         """Leaves what is needed of every trial; what the ledger does not know at all is a crash's remains."""
-        if not self._trials.is_dir():
+        if not self._trials.is_dir() or self._trials.is_symlink():
             return
         by_number = {str(trial.number): trial for trial in trials}
         best = self._best(trials)
         for folder in self._trials.iterdir():
             trial = by_number.get(folder.name)
+            if folder.is_symlink() or not folder.name.isdecimal():
+                continue  # not of our making
             if trial is not None and trial.state == "running":
                 self.after_epoch(trial)
             elif trial is not None and trial.number in best:
@@ -46,10 +48,11 @@ class Retention:
         """Of a running trial, leaves the last recorded epoch, the best one, and what is being written."""
         if not trial.epochs:
             return
-        last = trial.epochs[-1]["epoch"]
-        old = {checkpoint_name(epoch) for epoch in range(1, last) if epoch != trial.best_epoch}
-        for name in old:
-            (self._trials / str(trial.number) / name).unlink(missing_ok=True)
+        last = checkpoint_name(trial.epochs[-1]["epoch"])
+        best = checkpoint_name(trial.best_epoch) if trial.best_epoch is not None else last
+        for path in (self._trials / str(trial.number)).glob("epoch-*"):
+            if path.name < last and path.name != best:
+                path.unlink(missing_ok=True)
 
     def _best(self, trials: list[TrialRecord]) -> dict[int, int]:
         """The best complete trials, as number → best epoch."""

@@ -8,10 +8,8 @@ has the file as it was, and the command line's options of the time stay in force
 """
 
 import dataclasses
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,7 @@ from trainables.errors import UserError
 from trainables.files import write_json
 from tuning.space import Choice, Dimension, contains, distribution
 from tuning.spec import Spec, load_spec
-
-PACKAGES = ("torch", "torchvision", "ray", "optuna")
+from tuning.versions import current_versions
 
 # What may change without making the trials there are any less comparable. The pictures' content is checked by itself.
 FREE: dict[str, set[str]] = {
@@ -77,15 +74,6 @@ def revise(run: Path, revision: Revision) -> list[str]:
             run / RECORD, {**record, "spec": revised.to_json(), "file": text, "versions": versions, "changes": history}
         )
     return lines
-
-
-def current_versions() -> dict[str, str]:
-    """What the sweep's numbers depend on."""
-    return {
-        "tuneyard": version("tuneyard"),
-        "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-    }
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ if outcome.interrupted:
 
 import dataclasses
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +22,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from reports.ledger import Ledger, TrialRecord, best_of
-from reports.sweep import LOCK, Sweep, driver_of
+from reports.starting_weights import weights_here
+from reports.sweep import DRIVER, LOCK, Sweep, driver_of
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from trainables.files import write_json
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob
+from trainables.settings import TrialSettings
 from tuning.cluster import RaySession, ray_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
@@ -64,9 +64,8 @@ def run_sweep(
     """
     ledger = sweep.ledger(writable=True)
     if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
-        with saving(sweep.folder):
-            ledger.record_outcome(None)
-            ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, address=address))
+        ledger.record_outcome(None)
+        ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, address=address))
     trials = ledger.trials()
     counts = Counter(trial.state for trial in trials)
     return Outcome(ended=ledger.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
@@ -83,31 +82,28 @@ def _run(
     address: str | None,
 ) -> str | None:
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
-    scratch = Path(tempfile.mkdtemp(prefix="tuneyard-tune-"))
-    try:
-        with _Signals() as signals, ray_session(sweep.folder, address=address) as session:
-            signals.listen()  # again: Ray has put its own handlers in their place
-            resources = trial_resources(spec, session)
-            room = session.room(resources)
-            conductor = Conductor(
-                ledger,
-                spec,
-                retention=Retention(sweep.folder, keep=spec.search.keep, mode=spec.search.mode),
-                limit=min(room, spec.resources.workers or room),
-                clock=time.monotonic,
-            )
-            engine = Engine(
-                conductor,
-                job_config=lambda job: _job(job, sweep, spec, store).to_config(),
-                resources=resources,
-                scratch=scratch,
-                logs=sweep.folder / "logs",
-            )
-            with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
-                conductor.watch = view.trial_ended
-                engine.run(must_end=lambda: _tick(conductor, view, signals))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _Signals() as signals, ray_session(sweep.folder, address=address) as session:
+        signals.listen()  # again: Ray has put its own handlers in their place
+        resources = trial_resources(spec, session)
+        room = session.room(resources)
+        conductor = Conductor(
+            ledger,
+            spec,
+            retention=Retention(sweep.folder, keep=spec.search.keep, mode=spec.search.mode),
+            limit=min(room, spec.resources.workers or room),
+            clock=time.monotonic,
+        )
+        jobs = _Jobs(sweep, spec, store, gpus=resources.get("GPU", 0.0))
+        engine = Engine(
+            conductor,
+            job_config=lambda job: jobs.describe(job).to_config(),
+            resources=resources,
+            scratch=session.scratch,
+            logs=sweep.folder / "logs",
+        )
+        with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
+            conductor.watch = view.trial_ended
+            engine.run(must_end=lambda: _tick(conductor, view, signals))
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
     return conductor.outcome()
@@ -134,7 +130,7 @@ def saving(run: Path) -> Iterator[None]:
         raise UserError(
             "the sweep cannot be saved",
             where=str(run),
-            got=error.strerror or str(error),
+            got=str(error),
             hint=f"what is recorded is safe; make the folder writable or make room, then `tune resume {run}`",
         ) from error
 
@@ -144,8 +140,9 @@ def driving(run: Path) -> Iterator[None]:
     """Holds a run: one driver at a time. The hold ends with the process, however that ends.
 
     Raises:
-        UserError: another driver is at work, and who it is.
+        UserError: another driver is at work, and who it is; or the folder leads elsewhere by links.
     """
+    _refuse_links(run)
     lock = FileLock(run / LOCK)
     try:
         lock.acquire(timeout=1)  # a reader that looks whether anybody holds it does so for an instant
@@ -155,29 +152,61 @@ def driving(run: Path) -> Iterator[None]:
         raise UserError(
             "this sweep is being run already", where=str(run), got=who, hint="wait for it, or stop it with Ctrl-C there"
         ) from None
-    except OSError as error:
-        raise UserError(f"the run's folder cannot be written ({error.strerror})", where=str(run)) from error
     try:
+        _clear_remains(run)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(run / "driver.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        write_json(run / DRIVER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         yield
     finally:
-        (run / "driver.json").unlink(missing_ok=True)
+        with suppress(OSError):
+            (run / DRIVER).unlink(missing_ok=True)
         lock.release()
 
 
-def _job(job: Job, sweep: Sweep, spec: Spec, store: PixelStore) -> TrialJob:
-    settings = dataclasses.asdict(job.settings)
-    return TrialJob(
-        number=job.number,
-        settings=job.settings,
-        run=str(sweep.folder.resolve()),
-        store=str(store.path),
-        data_seed=spec.data.seed,
-        weights=Weights(**sweep.starting_weights(settings)),
-        cpus=spec.resources.cpus_per_trial,
-        checkpoint=job.checkpoint,
-    )
+def _refuse_links(run: Path) -> None:
+    """A run may come from a stranger, and a driver writes and removes: never through a link out of the folder."""
+    for path in run.iterdir():
+        if path.is_symlink():
+            raise UserError(
+                "a link in a run's folder",
+                where=str(path),
+                hint="put the files themselves there to go on with the sweep",
+            )
+
+
+def _clear_remains(run: Path) -> None:
+    """Unfinished files of a killed driver; their finished forms, if any, are in place."""
+    for pattern in (".*.tmp", "trials/*/.*.tmp", ".*.wider", ".sweep.yaml.before"):
+        for path in run.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+class _Jobs:
+    """Fills in what a worker needs beside the conductor's job."""
+
+    def __init__(self, sweep: Sweep, spec: Spec, store: PixelStore, *, gpus: float) -> None:
+        self._sweep, self._spec, self._store, self._gpus = sweep, spec, store, gpus
+        self._weights: dict[tuple[str, str], Weights] = {}
+
+    def describe(self, job: Job) -> TrialJob:
+        return TrialJob(
+            number=job.number,
+            settings=job.settings,
+            run=str(self._sweep.folder.resolve()),
+            store=str(self._store.path),
+            data_seed=self._spec.data.seed,
+            weights=self._weights_of(job.settings),
+            cpus=self._spec.resources.cpus_per_trial,
+            gpus=self._gpus,
+            checkpoint=job.checkpoint,
+        )
+
+    def _weights_of(self, settings: TrialSettings) -> Weights:
+        """Found once: it takes reading the whole file."""
+        key = settings.weights, settings.model
+        if key not in self._weights:
+            self._weights[key] = Weights(**weights_here(self._sweep, dataclasses.asdict(settings)))
+        return self._weights[key]
 
 
 class _Signals:

@@ -1,12 +1,11 @@
 """`tune search` and `tune resume` behind the command line: set up, run, report, say what there is.
 
-    start(spec, text=…, name="resnet18", runs=Path("runs"), address=None, quiet=False)
-    go_on(run, Revision(trials=50), address=None, quiet=False)
+    code = start(spec, text=…, name="resnet18", runs=Path("runs"), address=None, quiet=False)
+    code = go_on(run, Revision(trials=50), address=None, quiet=False)
 
-Both end the process with the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
+Both return the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
 """
 
-import sys
 from pathlib import Path
 
 import click
@@ -17,37 +16,34 @@ from reports.export import export_model
 from reports.sweep import Sweep
 from reports.write import write_report
 from trainables.errors import UserError
-from tuning.cli import EXIT_INTERRUPTED, EXIT_NO_RESULT
+from tuning import exit_codes
 from tuning.progress import ended_line
 from tuning.revise import Revision, revise
-from tuning.runner import Outcome, driving, run_sweep
+from tuning.runner import Outcome, driving, run_sweep, saving
 from tuning.screen import screen_apart
 from tuning.setup import create_sweep, open_sweep
 from tuning.spec import Spec
 
 
-def start(spec: Spec, *, text: str, name: str, runs: Path, address: str | None, quiet: bool) -> None:
+def start(spec: Spec, *, text: str, name: str, runs: Path, address: str | None, quiet: bool) -> int:
     """Makes a new run and works on it."""
     sweep = create_sweep(spec, text=text, name=name, runs=runs, console=Console(quiet=quiet))
-    _work(sweep.folder, Revision(), address=address, quiet=quiet)
+    return go_on(sweep.folder, Revision(), address=address, quiet=quiet)
 
 
-def go_on(run: Path, revision: Revision, *, address: str | None, quiet: bool) -> None:
+def go_on(run: Path, revision: Revision, *, address: str | None, quiet: bool) -> int:
     """Works on a run that exists, as it was or with changes."""
-    _work(run, revision, address=address, quiet=quiet)
-
-
-def _work(run: Path, revision: Revision, *, address: str | None, quiet: bool) -> None:
-    with driving(run):
-        for line in revise(run, revision):
-            click.echo(line, err=True)
-        sweep, spec, store = open_sweep(run, console=Console(quiet=quiet))
-        with screen_apart(run / "logs" / "ray.log") as console:
-            outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet, address=address)
-    # The hold is given up first, so that the report of an interrupted sweep does not say that it runs.
-    with screen_apart(run / "logs" / "ray.log") as console:
-        code = _conclude(sweep, spec, outcome, console)
-    sys.exit(code)
+    try:
+        with saving(run), driving(run):
+            for line in revise(run, revision):
+                click.echo(line, err=True)
+            sweep, spec, store = open_sweep(run, console=Console(quiet=quiet))
+            with screen_apart(run / "logs" / "ray.log") as console:
+                outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet, address=address)
+                return _conclude(sweep, spec, outcome, console)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted before any trial was at work; go on with: tune resume {run}", err=True)
+        return exit_codes.INTERRUPTED
 
 
 def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> int:
@@ -70,8 +66,8 @@ def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> i
     for line in _next_steps(sweep, outcome, resume):
         say(escape(line), soft_wrap=True, highlight=False)
     if outcome.interrupted:
-        return EXIT_INTERRUPTED
-    return 0 if outcome.best is not None else EXIT_NO_RESULT
+        return exit_codes.INTERRUPTED
+    return 0 if outcome.best is not None else exit_codes.NO_RESULT
 
 
 def _export(sweep: Sweep) -> str:

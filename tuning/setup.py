@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from reports.ledger import Ledger
+from reports.starting_weights import weights_here
 from reports.sweep import RECORD, SCHEMA, Sweep
 from trainables.data.cache import cache_folder
 from trainables.data.pixels import build_store
@@ -26,13 +27,12 @@ from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
-from trainables.files import write_json
+from trainables.files import flush_folder, replaced, write_json
 from trainables.hardware import describe_hardware
-from trainables.models.state_files import file_digest
 from trainables.models.weights import Weights, resolve_weights
-from tuning.revise import current_versions
 from tuning.space import combinations
 from tuning.spec import Spec
+from tuning.versions import current_versions
 
 
 def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Console) -> Sweep:
@@ -72,10 +72,12 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     unnamed = runs / f".{name}.{os.getpid()}.new"
     try:
         unnamed.mkdir(parents=True)
-        (unnamed / "sweep.yaml").write_text(text, encoding="utf-8")
+        with replaced(unnamed / "sweep.yaml") as file:
+            file.write_text(text, encoding="utf-8")
         write_json(unnamed / RECORD, record)
         Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode)
         unnamed.rename(run)
+        flush_folder(runs)
     except OSError as error:
         raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
     finally:
@@ -109,7 +111,9 @@ def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]
             expected=f"at most {data['short_side']} pixels, from when the sweep began",
             hint="start a new sweep with --name for larger pictures",
         )
-    _check_weights(sweep, spec)
+    for name, by_model in sweep.record["weights"].items():
+        for model in by_model:
+            weights_here(sweep, {"weights": name, "model": model})
     _add_weights(sweep, spec, console=console)
     return sweep, spec, store
 
@@ -124,28 +128,10 @@ def _add_weights(sweep: Sweep, spec: Spec, *, console: Console) -> None:
         write_json(sweep.folder / RECORD, sweep.record)
 
 
-def _check_weights(sweep: Sweep, spec: Spec) -> None:
-    """The starting weights must be the very bytes the sweep began with, wherever they lie on this machine."""
-    for name, by_model in sweep.record["weights"].items():
-        for model, known in by_model.items():
-            path = known["path"]
-            if path is None or (Path(path).is_file() and file_digest(Path(path)) == known["digest"]):
-                continue
-            spec_here = "imagenet" if known["kind"] == "imagenet" else name
-            here = resolve_weights(spec_here, model, base=spec.base)
-            if here.digest != known["digest"]:
-                raise UserError(
-                    "the starting weights are not those the sweep began with",
-                    where=str(here.path),
-                    got=f"sha256 {(here.digest or 'none')[:12]}",
-                    expected=known["digest"][:12],
-                    hint="put the file back, or start a new sweep with --name",
-                )
-            by_model[model] = dataclasses.asdict(here)
-
-
 def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> PixelStore:
     catalog = read_catalog(data, base=base)
+    for note in catalog.notes:
+        console.print(note, style="yellow", highlight=False, markup=False)
     columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
+from reports.record import METRICS
 from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
@@ -67,7 +68,7 @@ class SearchSettings:
     @property
     def mode(self) -> Literal["max", "min"]:
         """Whether the metric is best when highest or when lowest."""
-        return "max" if self.metric == "val_accuracy" else "min"
+        return METRICS[self.metric]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,8 @@ class ResourceSettings:
 
     cpus_per_trial: Annotated[float, Gt(0), Doc("CPU cores of one trial; torch uses as many threads.")] = 1.0
     gpus_per_trial: Annotated[
-        Literal["auto"] | Annotated[float, Ge(0)],
-        Doc("GPUs of one trial: `auto` (one where there is one), 0, a share such as 0.5, or a whole number."),
+        Literal["auto"] | Annotated[float, Ge(0), Le(1)],
+        Doc("GPUs of one trial: `auto` (one where there is one), 0, a share such as 0.5, or 1."),
     ] = "auto"
     workers: Annotated[
         Annotated[int, Ge(1)] | None, Doc("Most trials at once; empty for as many as the machine has room for.")
@@ -240,7 +241,7 @@ class _Reader:
                 )
 
     def _check(self, spec: Spec) -> None:
-        data, resources = spec.data, spec.resources
+        data = spec.data
         if data.source == "folder" and not data.path:
             key: KeyPath = ("data", "path") if "path" in self.file.data["data"] else ("data", "source")
             self._add(key, "a folder needs data.path", expected="the path of a folder of pictures")
@@ -250,11 +251,6 @@ class _Reader:
             key = ("data", "test") if "test" in self.file.data["data"] else ("data", "val")
             self._add(
                 key, "no pictures are left to train on", got=Shown(data.val + data.test), expected="val + test < 1"
-            )
-        gpus = resources.gpus_per_trial
-        if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
-            self._add(
-                ("resources", "gpus_per_trial"), "out of range", got=gpus, expected="a share below 1 or a whole number"
             )
         if not spec.space and spec.search.trials > 1:
             self._add(

@@ -1,6 +1,6 @@
 """Batches of views, in an order and with contents that do not depend on how they are made.
 
-for images, labels in training_batches(store, settings=settings, data_seed=0, epoch=1):
+for images, labels in training_batches(store, settings=settings, data_seed=0, epoch=1, pin_memory=False):
     ...                                       # uint8 [N, C, S, S], int64 [N]
 for images, labels in evaluation_batches(store, "val", settings=settings, batch_size=64):
     ...
@@ -58,11 +58,13 @@ class Views(Dataset[Batch]):
         )
 
 
-def training_batches(store: PixelStore, *, settings: TrialSettings, data_seed: int, epoch: int) -> Iterable[Batch]:
+def training_batches(
+    store: PixelStore, *, settings: TrialSettings, data_seed: int, epoch: int, pin_memory: bool = False
+) -> Iterable[Batch]:
     """The training pictures in the order of (`settings.seed`, `epoch`), each in its view of (`data_seed`, `epoch`).
 
-    Yields uint8 [N, C, S, S] and int64 [N], in pinned memory where there is CUDA; the batches are the same whatever
-    `settings.workers` is. `TrialError` when `drop_last` would leave no batch.
+    Yields uint8 [N, C, S, S] and int64 [N], in memory from which a GPU copies by itself under `pin_memory`; the batches
+    are the same whatever `settings.workers` is. `TrialError` when `drop_last` would leave no batch.
     """
     order = training_order(store.indices("train"), seed=settings.seed, epoch=epoch)
     plan = list(order.split(settings.batch_size))
@@ -73,14 +75,16 @@ def training_batches(store: PixelStore, *, settings: TrialSettings, data_seed: i
             f"drop_last leaves no batch: batch_size is {settings.batch_size}, training pictures are {len(order)}"
         )
     views = Views(store, settings.image_size, settings.center_crop, settings.augment, data_seed, epoch)
-    return _loader(views, plan, workers=settings.workers)
+    return _loader(views, plan, workers=settings.workers, pin_memory=pin_memory)
 
 
-def evaluation_batches(store: PixelStore, split: str, *, settings: TrialSettings, batch_size: int) -> Iterable[Batch]:
+def evaluation_batches(
+    store: PixelStore, split: str, *, settings: TrialSettings, batch_size: int, pin_memory: bool = False
+) -> Iterable[Batch]:
     """All pictures of a split in the order of their indices, in the view of validation; nothing is left out."""
     plan = store.indices(split).split(batch_size) if len(store.indices(split)) else []
     views = Views(store, settings.image_size, settings.center_crop)
-    return _loader(views, list(plan), workers=settings.workers)
+    return _loader(views, list(plan), workers=settings.workers, pin_memory=pin_memory)
 
 
 def training_order(indices: Tensor, *, seed: int, epoch: int) -> Tensor:
@@ -89,14 +93,14 @@ def training_order(indices: Tensor, *, seed: int, epoch: int) -> Tensor:
     return indices[torch.from_numpy(np.argsort(keys, kind="stable"))]
 
 
-def _loader(views: Views, plan: list[Tensor], *, workers: int) -> DataLoader:
+def _loader(views: Views, plan: list[Tensor], *, workers: int, pin_memory: bool) -> DataLoader:
     workers = min(workers, len(plan))
     return DataLoader(
         views,
         batch_sampler=[batch.tolist() for batch in plan],
         collate_fn=_as_it_is,
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
         multiprocessing_context=_worker_context() if workers else None,
         # A generator of its own: without one, every pass would draw from the global one, which belongs to the trial.
         generator=torch.Generator(),

@@ -8,11 +8,8 @@ What is random comes from `settings.seed` alone; torch's global generator is lef
 weights depend on the seed and the head's shape, not on which weights the backbone starts from.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from trainables.models import zoo
@@ -21,9 +18,8 @@ from trainables.models.heads import adapt_first_conv, replace_head
 from trainables.models.nets import bare_network
 from trainables.models.weights import LoadReport, Weights, load_weights
 from trainables.models.zoo import ModelFacts
+from trainables.seeding import seeded
 from trainables.settings import TrialSettings
-
-_HEAD = 0x68656164  # turns the trial's seed into the head's; torch's CPU generator takes 32 bits
 
 
 @dataclass
@@ -41,19 +37,12 @@ def build_model(settings: TrialSettings, *, classes: int, channels: int, weights
     """The model of a trial, on the CPU, in train mode. UserError as `check_model_settings` and `load_weights`."""
     zoo.check_model_settings(settings)
     facts = zoo.facts(settings.model)
-    with _seeded(settings.seed):
+    with seeded(settings.seed, "network"):
         network = bare_network(facts, image_size=settings.image_size)
     adapt_first_conv(network, facts, channels=channels)
     report = load_weights(network, facts, weights)
-    with _seeded(settings.seed ^ _HEAD):
+    with seeded(settings.seed, "head"):
         replace_head(network, facts, classes=classes)
     model = Model(network, facts, 0, settings.freeze_batchnorm, report)
     freeze(model, zoo.frozen_stages(facts, settings.freeze))
     return model
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        yield

@@ -1,11 +1,8 @@
 """Files of weights that somebody else may have written: plain tensors are read, everything else is refused.
 
 state = read_state(Path("squeezenet1_1.pth"))       # {"features.0.weight": tensor, …}, on the CPU
-file_digest(Path("squeezenet1_1.pth"))              # "740c3eac…"
 """
 
-import functools
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,18 +39,6 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if all(key.startswith("module.") for key in content):  # saved from DataParallel
         return {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex; computed once in a process for each size and time of change."""
-    stat = path.stat()
-    return _digest(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _digest(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _require_file(path: Path) -> None:

@@ -21,11 +21,12 @@ from torch import nn
 from torchvision import models
 
 from trainables.errors import UserError
+from trainables.files import file_digest
 from trainables.models import zoo
 from trainables.models.download import download, reason
 from trainables.models.heads import spread_channels
 from trainables.models.nets import skeleton
-from trainables.models.state_files import file_digest, read_state
+from trainables.models.state_files import read_state
 from trainables.models.zoo import ModelFacts
 
 _REACH_S = 4.0  # how long to wait for the server's first answer

@@ -38,6 +38,8 @@ def predict(model: Path, pictures: tuple[str, ...], form: str | None, top: int, 
     predictor = Predictor.load(model)
     tally = _Tally()
     predictions = tally.counted(predictor.predict(pictures, batch_size=batch_size, top=top))
+    if sys.stderr.isatty() and (form == "json" or not sys.stdout.isatty()):  # else the lines themselves show how far
+        predictions = _with_bar(predictions, pictures)
     if form == "json":
         click.echo(json.dumps([prediction.to_json() for prediction in predictions], indent=2))
     elif form == "csv":
@@ -62,8 +64,22 @@ class _Tally:
                 self.read += 1
             else:
                 self.failed += 1
-                click.echo(f"{_safe(prediction.path)}: {_safe(prediction.error)}", err=True)
+                # Not by click, which would write past the bar.
+                sys.stderr.write(f"{_safe(prediction.path)}: {_safe(prediction.error)}\n")
             yield prediction
+
+
+def _with_bar(predictions: "Iterable[Prediction]", pictures: tuple[str, ...]) -> "Iterator[Prediction]":
+    """The predictions, with a bar on standard error while they are made."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from reports.picture_files import find_pictures
+
+    total = sum(1 for _ in find_pictures(pictures))
+    columns = (TextColumn("predicting"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+        yield from progress.track(predictions, total=total)
 
 
 def _print_csv(predictions: "Iterable[Prediction]") -> None:

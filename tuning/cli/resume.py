@@ -1,5 +1,6 @@
 """`tune resume`: go on with a sweep."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -39,4 +40,4 @@ def resume(
     from tuning.session import go_on
 
     revision = Revision(trials=trials, hours=hours, workers=workers)
-    go_on(folder, revision, address=address, quiet=quiet)
+    sys.exit(go_on(folder, revision, address=address, quiet=quiet))

@@ -1,5 +1,6 @@
 """`tune search`: start a sweep and see it through."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -43,4 +44,5 @@ def search(
     # Loads torch and Ray: only once the file is known to be right.
     from tuning.session import start
 
-    start(spec, text=path.read_text(encoding="utf-8"), name=name or path.stem, runs=runs, address=address, quiet=quiet)
+    text = path.read_text(encoding="utf-8")
+    sys.exit(start(spec, text=text, name=name or path.stem, runs=runs, address=address, quiet=quiet))

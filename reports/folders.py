@@ -1,0 +1,86 @@
+"""Folders that are either whole or not there.
+
+with replaced_folder(Path("runs/resnet18/best")) as unfinished:
+    (unfinished / "model.json").write_text("{}")
+"""
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainables.files import flush_folder
+
+_ASIDE = "former"  # what the folder that is being replaced is called inside a temporary one
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """An empty temporary folder beside `folder`; what is written there is flushed and takes the place of `folder`.
+
+    When the block raises, `folder` stays as it was and nothing is left behind. What a killed process of this machine
+    left behind is cleared away first; where it died between taking `folder` away and putting the new one there, the
+    former one is put back.
+
+    Raises:
+        OSError: the folders cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(folder)
+    own = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_prefix(folder)}{os.getpid()}."))
+    unfinished, former = own / "new", own / _ASIDE
+    try:
+        unfinished.mkdir(mode=0o755)
+        yield unfinished
+        for path in (*unfinished.iterdir(), unfinished):
+            _flush(path)
+        if folder.exists():
+            folder.rename(former)
+        try:
+            unfinished.rename(folder)
+        except BaseException:
+            if former.exists():
+                former.rename(folder)
+            raise
+    finally:
+        if not (former.exists() and not folder.exists()):  # never the last copy
+            shutil.rmtree(own, ignore_errors=True)  # what stays is cleared away the next time
+    flush_folder(folder.parent)
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name}.{socket.gethostname()}."
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Temporary folders of `folder` whose process, on this machine, lives no more."""
+    mine = re.compile(re.escape(_prefix(folder)) + r"(\d+)\.\w+")
+    for path in sorted(folder.parent.iterdir()):
+        match = mine.fullmatch(path.name)
+        if match is None or _lives(int(match[1])):
+            continue
+        if (path / _ASIDE).exists() and not folder.exists():
+            (path / _ASIDE).rename(folder)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir():
+        flush_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,73 @@
+"""One epoch on a GPU, in every precision, and going on from its snapshot."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import make_pictures
+from trainables.checkpoint import Snapshot
+from trainables.data.pixels import build_store
+from trainables.data.sources import DataSettings, read_catalog
+from trainables.data.store import PixelStore
+from trainables.finetune import finetune
+from trainables.hardware import limit_gpu_memory, pick_device, release_gpu_memory
+from trainables.models.weights import Weights
+from trainables.settings import TrialSettings
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
+]
+
+NO_WEIGHTS = Weights("none", None, None, "")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PixelStore:
+    counts = {"train/a": 9, "train/b": 9, "val/a": 4, "val/b": 4}
+    root = make_pictures(tmp_path_factory.mktemp("gpu") / "pictures", counts)
+    catalog = read_catalog(DataSettings(source="folder", path=str(root)), base=root)
+    return build_store(catalog, short_side=32, cache=tmp_path_factory.mktemp("cache"), on_bad_image="error")
+
+
+@pytest.mark.parametrize("freeze", ["none", "backbone"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_epoch_and_the_next_from_its_snapshot(
+    optimizer: str, precision: str, freeze: str, store: PixelStore, tmp_path: Path
+) -> None:
+    settings = TrialSettings(
+        model="resnet18",
+        weights="none",
+        image_size=32,
+        center_crop=1.0,
+        optimizer=optimizer,
+        precision=precision,
+        freeze=freeze,
+        batch_size=6,
+        epochs=2,
+    )
+    path = tmp_path / "epoch-00001.safetensors"
+    epochs = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS)
+    next(epochs).snapshot().save(path)
+    second = next(epochs)
+    (again,) = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS, resume=Snapshot.load(path))
+    assert all(math.isfinite(value) for value in second.metrics().values())
+    # cuDNN sums in no fixed order, so a GPU repeats itself only nearly.
+    assert again.train_loss == pytest.approx(second.train_loss, rel=0.05)
+    assert again.lr == second.lr
+
+
+def test_a_share_of_the_memory_and_its_return() -> None:
+    device = pick_device(gpus=0.5)
+    limit_gpu_memory(device, gpus=0.5)
+    half = torch.cuda.get_device_properties(device).total_memory // 2
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(half + 2**28, dtype=torch.uint8, device=device)
+    kept = torch.empty(2**26, dtype=torch.uint8, device=device)
+    del kept
+    release_gpu_memory(device)
+    assert torch.cuda.memory_reserved(device) < 2**26
+    limit_gpu_memory(device, gpus=1.0)

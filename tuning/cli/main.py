@@ -1,0 +1,74 @@
+"""The command line: `tune`, `tuneyard` and `python -m tuning` are this one program.
+
+Commands are loaded when they are called, so `tune --help` needs neither torch nor Ray.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from trainables.errors import UserError
+from tuning import exit_codes
+
+# name → (module in this package, function in it, its line in `tune --help`)
+COMMANDS = {
+    "search": ("search", "search", "Start a sweep and see it through to its report and best model."),
+    "resume": ("resume", "resume", "Go on with a sweep after any interruption, or extend it."),
+    "list": ("list", "list_", "The sweeps here and how they stand."),
+    "show": ("show", "show", "One sweep as a table, or as data."),
+    "report": ("report", "report", "Write a sweep's leaderboard as Markdown, CSV and JSON."),
+    "export": ("export", "export", "Write the best model as a folder that stands alone."),
+    "predict": ("predict", "predict", "Label pictures with an exported model."),
+    "check": ("check", "check", "Check a sweep file and show what it comes to."),
+    "init": ("init", "init", "List the ready sweep files, or copy one out to edit."),
+    "doctor": ("doctor", "doctor", "Versions, hardware, whose `tune` is on the PATH, caches."),
+}
+
+
+class _Commands(click.Group):
+    """The table above as a click group; a command's module is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, function, _ = COMMANDS[cmd_name]
+        return getattr(import_module(f"tuning.cli.{module}"), function)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            for line in str(error).splitlines():
+                click.echo(f"tune: {line}", err=True)
+            ctx.exit(exit_codes.USER_ERROR)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(exit_codes.INTERRUPTED)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: tune search --space resnet18.yaml",
+)
+@click.version_option(version("tuneyard"), prog_name="tuneyard")
+def main() -> None:
+    """Find the best fine-tuned image classifier for your own pictures.
+
+    A sweep file says where the pictures are, what a trial does and which settings to explore; Ray Tune runs the
+    trials, Optuna chooses them.
+    """
+
+
+def run() -> None:
+    """Entry point of `python -m tuning`."""
+    main(prog_name="python -m tuning" if sys.argv[0].endswith("__main__.py") else None)
