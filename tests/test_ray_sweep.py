@@ -64,9 +64,14 @@ class Tune:
         )
         return done.stdout + done.stderr
 
-    def start(self, *words: str) -> subprocess.Popen:
+    def start(self, *words: str, own_group: bool = False) -> subprocess.Popen:
         return subprocess.Popen(
-            self._command(words), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            self._command(words),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=own_group,
         )
 
     def show(self, name: str) -> dict:
@@ -158,6 +163,23 @@ def test_a_signal_stops_it_cleanly(tune: Tune, name: str) -> None:
     assert stopped["state"] == "interrupted"
     assert stopped["counts"]["running"] == 1
     assert time.monotonic() - asked < 40  # 20 s for an epoch, and Ray's own end
+    assert tune.leftovers() == []
+
+
+def test_a_signal_to_the_whole_group_takes_ray_along_and_loses_nothing(tune: Tune) -> None:
+    (tune.folder / "small.yaml").write_text(LONG)
+    driver = tune.start("search", "--space", "small.yaml", "--workers", "1", own_group=True)
+    tune.wait_for_epochs("small", 2)
+    os.killpg(driver.pid, signal.SIGTERM)
+    output, _ = driver.communicate(timeout=40)
+    assert driver.returncode == 130, output
+    assert "tune resume runs/small" in output
+    assert tune.show("small")["counts"]["running"] == 1
+    (tune.folder / "runs/small/sweep.yaml").write_text(LONG.replace("trials: 2", "trials: 1"))
+    again = tune.start("resume", "small", "--workers", "1")
+    tune.wait_for_epochs("small", 5)
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=60)
     assert tune.leftovers() == []
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 import ray
 
+from trainables.data.parallel import available_cores
 from trainables.errors import UserError
 from trainables.files import write_json
 
@@ -34,10 +35,18 @@ class RaySession:
 
     scratch: Path
     resources: Mapping[str, float]
+    daemons: tuple[psutil.Process, ...] = ()
 
     @property
     def has_gpu(self) -> bool:
         return self.resources.get("GPU", 0) > 0
+
+    def lives(self) -> bool:
+        """Whether Ray's own processes, where they are this machine's, are all there."""
+        try:
+            return all(daemon.is_running() and daemon.status() != psutil.STATUS_ZOMBIE for daemon in self.daemons)
+        except psutil.NoSuchProcess:
+            return False
 
     def room(self, resources: Mapping[str, float]) -> int:
         """How many trials of these resources fit at once.
@@ -77,7 +86,8 @@ def ray_session(run: Path, *, address: str | None) -> Iterator[RaySession]:
             raise KeyboardInterrupt from None
         except (ConnectionError, ValueError) as error:
             raise UserError("no Ray cluster answers", where="--address", got=address, hint=str(error)) from error
-        yield RaySession(scratch=folder / "scratch", resources=ray.cluster_resources())
+        daemons = tuple(p for p in psutil.Process().children() if p.name() in ("gcs_server", "raylet"))
+        yield RaySession(scratch=folder / "scratch", resources=ray.cluster_resources(), daemons=daemons)
     finally:
         ray.shutdown()
         clear_leftovers(run, of_our_own=True)
@@ -89,17 +99,12 @@ def _connect(address: str | None, folder: Path) -> None:
         return
     ray.init(
         address="local",
-        num_cpus=cpu_count(),
+        num_cpus=available_cores(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=str(folder),
     )
-
-
-def cpu_count() -> int:
-    """CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _new_folder(run: Path) -> Path:

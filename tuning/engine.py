@@ -19,7 +19,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from trainables.ray_trial import run_trial
+from trainables.ray_trial import REPORT_FIELDS, run_trial
 from tuning.conductor import Conductor, Job, Signal
 
 # Ray trials in all, retried ones included; the conductor ends the sweep, so this only must be large.
@@ -150,7 +150,7 @@ class _LedgerScheduler(_Unsaved, FIFOScheduler):
             return TrialScheduler.STOP
         with self._fault.kept():
             if "epoch" in result:
-                if self._conductor.epoch_done(number, {key: result[key] for key in _EPOCH_KEYS}):
+                if self._conductor.epoch_done(number, {key: result[key] for key in REPORT_FIELDS}):
                     return TrialScheduler.CONTINUE
             elif "storage" in result:
                 self._conductor.storage_failed(result["storage"])
@@ -175,18 +175,6 @@ class _LedgerScheduler(_Unsaved, FIFOScheduler):
     def _keep_traceback(self, number: int, text: str) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         (self._logs / f"trial-{number}.txt").write_text(text, encoding="utf-8")
-
-
-_EPOCH_KEYS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "lr",
-    "seconds",
-    "checkpoint",
-)
 
 
 class _Ending(_Unsaved, Stopper):

@@ -6,6 +6,7 @@ if outcome.interrupted:
 """
 
 import dataclasses
+import functools
 import os
 import signal
 import socket
@@ -30,12 +31,14 @@ from trainables.files import write_json
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob
 from trainables.settings import TrialSettings
-from tuning.cluster import RaySession, ray_session
+from tuning import exit_codes
+from tuning.cluster import RaySession, clear_leftovers, ray_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
 from tuning.progress import SweepFacts, View, open_view
 from tuning.retention import Retention
 from tuning.spec import Spec
+from tuning.watchdog import Watchdog
 
 # After a signal, trials get this long to finish their epoch; what takes longer is done again on resume.
 PATIENCE_S = 20.0
@@ -103,7 +106,9 @@ def _run(
         )
         with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
             conductor.watch = view.trial_ended
-            engine.run(must_end=lambda: _tick(conductor, view, signals))
+            leave = functools.partial(_leave, sweep.folder, console)
+            with Watchdog(lambda: _overdue(session, signals), leave=leave):
+                engine.run(must_end=lambda: _tick(conductor, view, signals))
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
     return conductor.outcome()
@@ -253,6 +258,22 @@ def _tick(conductor: Conductor, view: View, signals: _Signals) -> bool:
         return True
     patience = 0.0 if signals.at_once else PATIENCE_S
     return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
+
+
+def _overdue(session: RaySession, signals: _Signals) -> str | None:
+    """Why the driver must end without its main thread, if it must."""
+    if not session.lives():
+        return "Ray has ended"
+    if signals.waited_s() > PATIENCE_S + 15 or (signals.at_once and signals.waited_s() > 10):
+        return "Ray does not stop"
+    return None
+
+
+def _leave(run: Path, console: Console, reason: str) -> None:
+    """Ends the process here and now; the ledger has all that can be gone on with."""
+    console.print(f"\ninterrupted: {reason}\ngo on   tune resume {run}", markup=False, highlight=False, soft_wrap=True)
+    clear_leftovers(run, of_our_own=True)
+    os._exit(exit_codes.INTERRUPTED)
 
 
 def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:

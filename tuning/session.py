@@ -42,7 +42,7 @@ def go_on(run: Path, revision: Revision, *, address: str | None, quiet: bool) ->
                 outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet, address=address)
                 return _conclude(sweep, spec, outcome, console)
     except KeyboardInterrupt:
-        click.echo(f"interrupted before any trial was at work; go on with: tune resume {run}", err=True)
+        click.echo(f"interrupted; go on with: tune resume {run}", err=True)
         return exit_codes.INTERRUPTED
 
 
