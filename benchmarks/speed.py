@@ -24,8 +24,8 @@ from benchmarks.contestant import NAMES
 from benchmarks.machine import describe_machine, machine_line
 from benchmarks.table import table
 from benchmarks.work import Score, Work
+from trainables.data.parallel import available_cores
 from trainables.data.sources import DataSettings, read_catalog
-from tuning.cluster import cpu_count
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get("TUNE_TEST_DATA") or PROJECT.parent / "shared" / "data")
@@ -85,7 +85,7 @@ def main(quick: bool, data: Path | None, weights: Path | None, chosen: tuple[str
 
 def plan(scratch: Path, *, quick: bool, data: Path | None, weights: Path | None) -> list[Row]:
     """The rows that can be run here."""
-    cpus = cpu_count()
+    cpus = available_cores()
     empty = Work(pictures="", model="", image_size=0, epochs=1, trials=30 if quick else 400, cpus=cpus)
     digits = Work(
         pictures=str(digits_file(scratch)),

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from reports.journal import JournalFile
 from trainables.errors import UserError
-from trainables.files import flush_folder
+from trainables.files import checkpoint_path, flush_folder
 
 STUDY = "tuneyard"
 JOURNAL = "journal.log"
@@ -65,8 +65,11 @@ class TrialRecord:
         return sum(epoch["seconds"] for epoch in self.epochs)
 
     def checkpoint(self, epoch: int | None) -> str | None:
-        """The checkpoint of an epoch, as a path relative to the run's folder."""
-        return next((e["checkpoint"] for e in self.epochs if e["epoch"] == epoch), None)
+        """The checkpoint of a recorded epoch, as a path relative to the run's folder.
+
+        Made from the numbers, not read: a ledger from a stranger might name any file.
+        """
+        return next((checkpoint_path(self.number, e["epoch"]) for e in self.epochs if e["epoch"] == epoch), None)
 
 
 class Ledger:

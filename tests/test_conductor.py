@@ -244,6 +244,22 @@ def test_a_failed_write_leaves_the_ledger_whole(tmp_path: Path, monkeypatch: pyt
     assert all(row["state"] in ("complete", "pruned", "failed") for row in sweep.table())
 
 
+def test_a_vanished_folder_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    sweep = Simulation(run, small_spec(trials=2))
+    conductor = sweep.conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    run.rename(tmp_path / "unplugged")
+    with pytest.raises(OSError, match="journal"):
+        conductor.epoch_done(0, {**formula(job.settings, 1), "checkpoint": "x"})
+    assert not run.exists(), "no second, empty ledger is begun"
+    (tmp_path / "unplugged").rename(run)
+    sweep.drive()
+    assert all(row["state"] in ("complete", "pruned", "failed") for row in sweep.table())
+
+
 def test_workers_that_die_with_the_sweep_do_not_count_as_lost(tmp_path: Path) -> None:
     sweep = Simulation(tmp_path, small_spec(trials=1, retries=0))
     conductor = sweep.conductor()
