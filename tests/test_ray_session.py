@@ -62,7 +62,7 @@ def test_a_dead_drivers_session_is_cleared(tmp_path: Path, sessions: Path, agent
     others = [agent(f"--session-dir={other}"), agent(f"{session}0"), agent("--temp-dir=/tmp/ray")]
     note(tmp_path, session)
     clear_leftovers(tmp_path)
-    assert not any(psutil.pid_exists(process.pid) for process in left)
+    assert all(process.wait(timeout=1) is not None for process in left)
     assert all(process.poll() is None for process in others)
     assert not session.exists()
     assert other.exists()

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,10 +44,7 @@ class RaySession:
 
     def lives(self) -> bool:
         """Whether Ray's own processes, where they are this machine's, are all there."""
-        try:
-            return all(daemon.is_running() and daemon.status() != psutil.STATUS_ZOMBIE for daemon in self.daemons)
-        except psutil.NoSuchProcess:
-            return False
+        return all(_runs(daemon) for daemon in self.daemons)
 
     def room(self, resources: Mapping[str, float]) -> int:
         """How many trials of these resources fit at once.
@@ -154,7 +152,17 @@ def _end_processes(folder: Path) -> None:
     for process in found:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(found, timeout=5)
+    deadline = time.monotonic() + 5
+    while any(_runs(process) for process in found) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process is at work; one that nobody reaps, as in many containers, is not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _belongs(process: psutil.Process, folder: Path) -> bool:
