@@ -9,7 +9,7 @@ search: $(READY)  ## the main job, on the embedded digits
 	$(BIN)/tune search --space resnet18.yaml
 
 test: $(READY)  ## the fast tests, then those that start Ray
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto
 	$(BIN)/python -m pytest -m ray
 
 lint: $(READY)

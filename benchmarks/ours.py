@@ -90,7 +90,7 @@ def nothing_with_tuneyard(work: Work, folder: Path) -> Score:
     search = SearchSettings(trials=work.trials, sampler="random", pruner="none")
     spec = Spec(trial={"epochs": 1}, space={"lr": SPACE["lr"], "momentum": SPACE["momentum"]}, search=search)
     ledger = Ledger.create(folder, metric=search.metric, mode=search.mode)
-    with ray_session(folder, address=None) as session:
+    with ray_session(folder) as session:
         conductor = Conductor(
             ledger,
             spec,

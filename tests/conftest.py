@@ -1,6 +1,10 @@
 """Fixtures for all tests: a cache of their own, small folders of pictures, and the real data where it is at hand."""
 
 import os
+
+# Before torch is imported: threads of tests that run side by side would only fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from trainables.errors import UserError
 from tuning.cli.check import check
 from tuning.cli.init import init
+from tuning.cli.main import main
 from tuning.preview import data_rows, sample_rows, search_rows, space_rows, trial_rows
 from tuning.ready import find_space, ready_files, title
 from tuning.spec import load_spec
@@ -33,6 +34,8 @@ search: {trials: 30}
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yaml").write_text(TEXT)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "net.pth").touch()
     return tmp_path
 
 
@@ -41,6 +44,7 @@ def run(command, *args: str):
 
 
 def test_rows_say_what_the_file_says(here):
+    (here / "pictures").rmdir()
     spec = load_spec("my.yaml")
     assert ("path", f"pictures (not found at {here / 'pictures'})") in data_rows(spec)
     (here / "pictures").mkdir()
@@ -93,6 +97,8 @@ def test_check_raises_the_users_mistakes(here):
 
 def test_names_are_shown_as_they_are_written(here):
     (here / "my.yaml").write_text(TEXT.replace("net.pth", "'[red]net[/red].pth'"))
+    (here / "[red]net[").mkdir()
+    (here / "[red]net[" / "red].pth").touch()
     assert "[red]net[/red].pth" in run(check, "my.yaml").output
 
 
@@ -177,3 +183,28 @@ def test_no_such_sweep_file(here, text, message):
     with pytest.raises(UserError) as caught:
         find_space(text)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("data: {source: folder, path: my_picturs}\nspace: {lr: [0.1, 0.2]}\n", "data.path"),
+        ("trial: {weights: squeezenet.pth}\nspace: {lr: [0.1, 0.2]}\n", "weights"),
+        ("space: {weights: [none, own.pth]}\n", "weights"),
+    ],
+)
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path, text: str, setting: str) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(text)
+    result = CliRunner().invoke(main, ["check", str(file)])
+    assert result.exit_code == 2
+    assert f"my.yaml: {setting}: no such file or folder: got '{tmp_path}" in result.stderr
+    assert "is valid" not in result.stdout
+
+
+def test_a_learning_rate_that_never_falls_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("trial: {step_size: 7, epochs: 6}\nspace: {gamma: {low: 0.1, high: 0.9}}\n")
+    result = CliRunner().invoke(main, ["check", str(file)])
+    assert result.exit_code == 0
+    assert "step_size: 7 of 6 epochs: the learning rate never falls" in " ".join(result.stdout.split())

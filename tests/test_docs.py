@@ -80,6 +80,8 @@ def check_shell_line(line: str) -> None:
         assert set(words[1:]) <= set(targets)
     elif words[:3] == ["pip", "install", "."]:
         assert len(words) == 3
+    elif words[0] == ".":
+        assert words[1:] == [".venv/bin/activate"]
     else:
         context = parsed(line)
         named = [word for word in words if word.endswith(".yaml")]
@@ -139,7 +141,7 @@ def test_the_readme_s_numbers_are_those_of_the_program() -> None:
     assert f"all {len(MODELS)} models" in text
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     assert codes == {0, 1, exit_codes.USER_ERROR, exit_codes.NO_RESULT, exit_codes.INTERRUPTED}
-    assert f"the best {['no', 'one', 'two', 'three', 'four', 'five'][SearchSettings().keep]} trials" in text
+    assert f"the best {['no', 'one', 'two', 'three', 'four', 'five'][SearchSettings().keep]} complete trials" in text
 
 
 def test_the_ready_files_say_how_to_run_them() -> None:

@@ -1,10 +1,10 @@
 """The Ray session of one sweep: started, kept apart from everybody else's, and cleared away.
 
-    with ray_session(run, address=None) as session:
+    with ray_session(run) as session:
         session.room({"CPU": 1.0})        # how many such trials fit at once
 
-A session of our own lives under a folder of our own, so the user's `ray status` and other sweeps do not see it, and
-what a killed driver leaves behind can be told from other people's processes by the session's path alone.
+A session lives under a folder of its own, so what a killed driver leaves behind can be told from other people's
+processes by that folder's path alone.
 """
 
 import json
@@ -66,24 +66,16 @@ class RaySession:
 
 
 @contextmanager
-def ray_session(run: Path, *, address: str | None) -> Iterator[RaySession]:
-    """Connects to Ray: a session of our own on this machine, or the cluster at `address`.
+def ray_session(run: Path) -> Iterator[RaySession]:
+    """Starts a Ray session of our own on this machine, and ends it.
 
     Whatever an earlier, killed driver of this run left is cleared away first, and our own session at the end.
-
-    Raises:
-        UserError: no cluster answers at `address`.
     """
     clear_leftovers(run)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = _new_folder(run)
     try:
-        try:
-            _connect(address, folder)
-        except SystemExit:  # how Ray, while it starts, takes a SIGTERM
-            raise KeyboardInterrupt from None
-        except (ConnectionError, ValueError) as error:
-            raise UserError("no Ray cluster answers", where="--address", got=address, hint=str(error)) from error
+        _start(folder)
         daemons = tuple(p for p in psutil.Process().children() if p.name() in ("gcs_server", "raylet"))
         yield RaySession(scratch=folder / "scratch", resources=ray.cluster_resources(), daemons=daemons)
     finally:
@@ -91,18 +83,18 @@ def ray_session(run: Path, *, address: str | None) -> Iterator[RaySession]:
         clear_leftovers(run, of_our_own=True)
 
 
-def _connect(address: str | None, folder: Path) -> None:
-    if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    ray.init(
-        address="local",
-        num_cpus=available_cores(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=str(folder),
-    )
+def _start(folder: Path) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=available_cores(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(folder),
+        )
+    except SystemExit:  # how Ray, while it starts, takes a SIGTERM
+        raise KeyboardInterrupt from None
 
 
 def _new_folder(run: Path) -> Path:

@@ -64,7 +64,7 @@ def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, probl
 def advice(spec: "Spec") -> list[str]:
     """One line for each thing in a sweep that is allowed but hardly does what was meant."""
     search = spec.search
-    lines = [*_unused(spec), *_thawing(spec)]
+    lines = [*_unused(spec), *_thawing(spec), *_falling(spec)]
     count = _space_size(spec.space)
     if count is not None and count < search.trials:
         lines.append(f"search.trials: {search.trials} trials, but the space has {count} different ones")
@@ -131,6 +131,17 @@ def _thawing(spec: "Spec") -> list[str]:
             return [f"freeze_epochs: {thaw} of {epochs} epochs: nothing is thawed before the trial ends"]
         if freeze in ("none", 0) and thaw and not {"freeze", "freeze_epochs"} & spec.space.keys():
             return ["freeze_epochs: does nothing with freeze none"]
+    return []
+
+
+def _falling(spec: "Spec") -> list[str]:
+    if not {"gamma", "step_size"} & spec.space.keys():
+        return []
+    names = ("schedule", "step_size", "epochs")
+    for params in _known(spec, set(names)):
+        schedule, step_size, epochs = (_value(spec, params, name) for name in names)
+        if schedule == "step" and step_size >= epochs:
+            return [f"step_size: {step_size} of {epochs} epochs: the learning rate never falls, whatever gamma is"]
     return []
 
 

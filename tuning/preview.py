@@ -93,6 +93,17 @@ def _condition(dimension: Dimension) -> str:
     return " and ".join(f"{name} is {' or '.join(map(_shown, values))}" for name, values in conditions.items())
 
 
+def missing_files(spec: Spec) -> list[tuple[str, Path]]:
+    """The setting and the place of each file or folder that the sweep names and that is not there."""
+    explored = spec.space.get("weights")
+    weights = explored.values if isinstance(explored, Choice) else (spec.trial.get("weights", "auto"),)
+    named = [("weights", str(value)) for value in weights if value not in ("auto", "imagenet", "none")]
+    if spec.data.path is not None:
+        named.insert(0, ("data.path", spec.data.path))
+    places = [(name, (spec.base / Path(value).expanduser()).absolute()) for name, value in named]
+    return [(name, place) for name, place in places if not place.exists()]
+
+
 def _found(base: Path, value: str) -> str:
     path = base / Path(value).expanduser()
     return "found" if path.exists() else f"not found at {path.absolute()}"

@@ -57,9 +57,7 @@ class Outcome:
         return self.ended is None
 
 
-def run_sweep(
-    sweep: Sweep, spec: Spec, store: PixelStore, *, console: Console, quiet: bool = False, address: str | None = None
-) -> Outcome:
+def run_sweep(sweep: Sweep, spec: Spec, store: PixelStore, *, console: Console, quiet: bool = False) -> Outcome:
     """Runs the sweep to its end, or until it is interrupted. The caller holds the run (`driving`).
 
     Raises:
@@ -68,7 +66,7 @@ def run_sweep(
     ledger = sweep.ledger(writable=True)
     if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
         ledger.record_outcome(None)
-        ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, address=address))
+        ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet))
     trials = ledger.trials()
     counts = Counter(trial.state for trial in trials)
     return Outcome(ended=ledger.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
@@ -82,10 +80,9 @@ def _run(
     *,
     console: Console,
     quiet: bool,
-    address: str | None,
 ) -> str | None:
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
-    with _Signals() as signals, ray_session(sweep.folder, address=address) as session:
+    with _Signals() as signals, ray_session(sweep.folder) as session:
         signals.listen()  # again: Ray has put its own handlers in their place
         resources = trial_resources(spec, session)
         room = session.room(resources)

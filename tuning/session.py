@@ -1,7 +1,7 @@
 """`tune search` and `tune resume` behind the command line: set up, run, report, say what there is.
 
-    code = start(spec, text=…, name="resnet18", runs=Path("runs"), address=None, quiet=False)
-    code = go_on(run, Revision(trials=50), address=None, quiet=False)
+    code = start(spec, text=…, name="resnet18", runs=Path("runs"), quiet=False)
+    code = go_on(run, Revision(trials=50), quiet=False)
 
 Both return the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
 """
@@ -25,13 +25,13 @@ from tuning.setup import create_sweep, open_sweep
 from tuning.spec import Spec
 
 
-def start(spec: Spec, *, text: str, name: str, runs: Path, address: str | None, quiet: bool) -> int:
+def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool) -> int:
     """Makes a new run and works on it."""
     sweep = create_sweep(spec, text=text, name=name, runs=runs, console=Console(quiet=quiet))
-    return go_on(sweep.folder, Revision(), address=address, quiet=quiet)
+    return go_on(sweep.folder, Revision(), quiet=quiet)
 
 
-def go_on(run: Path, revision: Revision, *, address: str | None, quiet: bool) -> int:
+def go_on(run: Path, revision: Revision, *, quiet: bool) -> int:
     """Works on a run that exists, as it was or with changes."""
     try:
         with saving(run), driving(run):
@@ -39,7 +39,7 @@ def go_on(run: Path, revision: Revision, *, address: str | None, quiet: bool) ->
                 click.echo(line, err=True)
             sweep, spec, store = open_sweep(run, console=Console(quiet=quiet))
             with screen_apart(run / "logs" / "ray.log") as console:
-                outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet, address=address)
+                outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet)
                 return _conclude(sweep, spec, outcome, console)
     except KeyboardInterrupt:
         click.echo(f"interrupted; go on with: tune resume {run}", err=True)
@@ -55,7 +55,7 @@ def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> i
     say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
     write_report(sweep, sweep.folder / "report")
     if outcome.best is None:
-        say(f"no trial has finished yet; {resume}" if outcome.interrupted else "not one trial finished", soft_wrap=True)
+        say("no trial has finished yet" if outcome.interrupted else "not one trial finished", soft_wrap=True)
     else:
         say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
         say(escape(f"report   {sweep.folder / 'report' / 'leaderboard.md'}"), soft_wrap=True, highlight=False)

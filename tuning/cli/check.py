@@ -5,7 +5,8 @@ import shlex
 import click
 from rich.console import Console
 
-from tuning.preview import preview
+from trainables.errors import UserError
+from tuning.preview import missing_files, preview
 from tuning.ready import find_space
 from tuning.spec import load_spec
 
@@ -28,5 +29,7 @@ def check(file: str, sample: int, sets: tuple[str, ...]) -> None:
     spec = load_spec(path, sets=sets)
     console = Console(markup=False, highlight=False)
     console.print(preview(spec, sample=sample))
+    for name, place in missing_files(spec):
+        raise UserError("no such file or folder", where=f"{file}: {name}", got=str(place), hint="mend the path")
     command = shlex.join(["tune", "search", "--space", file, *(part for text in sets for part in ("--set", text))])
     console.print(f"{file} is valid. Run it: {command}", soft_wrap=True)

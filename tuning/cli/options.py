@@ -19,10 +19,4 @@ runs_option = click.option(
     help="The folder that holds the sweeps.",
 )
 
-address_option = click.option(
-    "--address",
-    metavar="RAY",
-    help="A Ray cluster to run on, such as auto or ray://host:10001; this machine when left out.",
-)
-
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show only the result.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tuning.cli.options import address_option, quiet_option, runs_option
+from tuning.cli.options import quiet_option, runs_option
 
 
 @click.command(epilog="Example: tune search --space resnet18.yaml --set image_size=64 --trials 12")
@@ -17,7 +17,6 @@ from tuning.cli.options import address_option, quiet_option, runs_option
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours.")
 @click.option("--workers", type=click.IntRange(1), help="Most trials at once; as many as fit when left out.")
-@address_option
 @quiet_option
 def search(
     space: str,
@@ -28,7 +27,6 @@ def search(
     epochs: int | None,
     hours: float | None,
     workers: int | None,
-    address: str | None,
     quiet: bool,
 ) -> None:
     """Start a sweep: run its trials, then write its report and export the best model.
@@ -45,4 +43,4 @@ def search(
     from tuning.session import start
 
     text = path.read_text(encoding="utf-8")
-    sys.exit(start(spec, text=text, name=name or path.stem, runs=runs, address=address, quiet=quiet))
+    sys.exit(start(spec, text=text, name=name or path.stem, runs=runs, quiet=quiet))
