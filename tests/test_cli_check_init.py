@@ -45,6 +45,7 @@ def run(command, *args: str):
 
 def test_rows_say_what_the_file_says(here):
     (here / "pictures").rmdir()
+    (here / "net.pth").unlink()
     spec = load_spec("my.yaml")
     assert ("path", f"pictures (not found at {here / 'pictures'})") in data_rows(spec)
     (here / "pictures").mkdir()
