@@ -343,6 +343,7 @@ def test_a_read_only_disk_is_told_in_one_line(tune: Tune, small_disk: Path) -> N
     tune("search", "--space", "small.yaml", "--trials", "1", *runs)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     output = tune("resume", "small", "--trials", "2", *runs, code=2)
-    assert "cannot be written" in output
+    assert "the sweep cannot be saved" in output
+    assert "Read-only file system" in output
     assert "Traceback" not in output
     assert "finished" in tune("show", "small", *runs[:2]), "it can still be read"
