@@ -199,6 +199,7 @@ def _mapping(events: _Events, path: KeyPath, lines: dict[KeyPath, int]) -> dict[
         item = (*path, key)
         if key in values:
             raise UserError(f"{dotted(item)} stands here and on line {lines[item]}", where=_place(events.name, event))
+        assert event.start_mark is not None  # a parser's events have one
         lines[item] = event.start_mark.line + 1
         values[key] = _value(next(events), events, item, lines)
     return values
