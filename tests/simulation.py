@@ -17,7 +17,7 @@ from reports.journal import JournalFile
 from reports.ledger import JOURNAL, Ledger
 from trainables.files import checkpoint_path
 from trainables.settings import TrialSettings
-from tuning.conductor import Conductor, Job, Signal
+from tuning.conductor import Conductor, Job, NoJob
 from tuning.retention import Retention
 from tuning.space import Choice, Float
 from tuning.spec import SearchSettings, Spec
@@ -90,7 +90,7 @@ class Simulation:
         while True:
             while isinstance(job := conductor.next_job(), Job):
                 at_work[job.number] = (job, self._last_epoch(job))
-            if job is Signal.DONE:
+            if job is NoJob.DONE:
                 return conductor
             number = self.random.choice(sorted(at_work))
             job, last = at_work[number]

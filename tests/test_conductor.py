@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
-from tuning.conductor import Job, Signal
+from tuning.conductor import Job, NoJob
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_a_lost_worker_is_replaced_so_many_times(tmp_path: Path) -> None:
         assert isinstance(job, Job)
         assert job.checkpoint == "trials/0/epoch-00001.safetensors"
     conductor.worker_lost(0, "killed again")
-    assert conductor.next_job() is Signal.DONE
+    assert conductor.next_job() is NoJob.DONE
     trial = sweep.open().trials()[0]
     assert (trial.state, trial.error) == ("failed", "its worker died 3 times; the last time: killed again")
 
@@ -162,7 +162,7 @@ def test_the_same_error_five_times_in_a_row_stops_the_sweep(tmp_path: Path) -> N
         job = conductor.next_job()
         assert isinstance(job, Job)
         conductor.trial_failed(number, "no such file")
-    assert conductor.next_job() is Signal.DONE
+    assert conductor.next_job() is NoJob.DONE
     assert conductor.outcome() == "errors"
     # and it does not stop again at once when it is resumed
     ledger = sweep.open(writable=True)
@@ -189,7 +189,7 @@ def test_hours_spent_count_after_a_resume(tmp_path: Path) -> None:
     conductor = sweep.drive()
     assert conductor.outcome() == "hours"
     assert 20 <= len(sweep.epochs_run) <= 31
-    assert sweep.conductor().next_job() is Signal.DONE
+    assert sweep.conductor().next_job() is NoJob.DONE
 
 
 def test_what_is_enqueued_by_hand_is_run(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_hours_count_even_when_no_epoch_ends(tmp_path: Path) -> None:
     assert isinstance(conductor.next_job(), Job)
     for _ in range(30):  # half an hour of one long epoch, then the driver is killed
         sweep.now += 60.0
-        assert conductor.next_job() is Signal.WAIT
+        assert conductor.next_job() is NoJob.WAIT
     conductor = sweep.conductor()
     assert 1790 <= conductor.elapsed_s() <= 1810
 
@@ -288,7 +288,7 @@ def test_hours_end_a_sweep_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     assert isinstance(job, Job)
     sweep.now += 4000.0
     assert not sweep._one_epoch(conductor, job, 1)
-    assert conductor.next_job() is Signal.DONE
+    assert conductor.next_job() is NoJob.DONE
     assert conductor.outcome() == "hours"
     assert sweep.table()[0]["state"] == "running"
 

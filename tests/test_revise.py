@@ -58,6 +58,16 @@ def _history(run: Path) -> list[dict]:
     ]
 
 
+def _own_run(tmp_path: Path, picture_folder) -> tuple[Path, Path]:
+    """A folder of pictures, and a new run on it."""
+    pictures = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    file = tmp_path / "own.yaml"
+    text = FILE.replace("{source: digits}", f"{{source: folder, path: {pictures}}}")
+    file.write_text(text)
+    run = create_sweep(load_spec(file), text=text, name="own", runs=tmp_path / "runs", console=QUIET).folder
+    return pictures, run
+
+
 def test_nothing_changed_says_nothing(run: Path) -> None:
     before = (run / RECORD).read_bytes()
     assert revise(run, Revision()) == []
@@ -146,11 +156,7 @@ def test_another_version_of_torch_is_said_once(run: Path) -> None:
 
 
 def test_other_pictures_are_refused(tmp_path: Path, picture_folder) -> None:
-    pictures = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
-    file = tmp_path / "own.yaml"
-    text = FILE.replace("{source: digits}", f"{{source: folder, path: {pictures}}}")
-    file.write_text(text)
-    run = create_sweep(load_spec(file), text=text, name="own", runs=tmp_path / "runs", console=QUIET).folder
+    pictures, run = _own_run(tmp_path, picture_folder)
     open_sweep(run, console=QUIET)
     (pictures / "train/a/0.png").unlink()
     with pytest.raises(UserError, match="the pictures are not those the sweep began with"):
@@ -158,11 +164,7 @@ def test_other_pictures_are_refused(tmp_path: Path, picture_folder) -> None:
 
 
 def test_moved_pictures_and_a_moved_run_are_found_again(tmp_path: Path, picture_folder) -> None:
-    pictures = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
-    file = tmp_path / "own.yaml"
-    text = FILE.replace("{source: digits}", f"{{source: folder, path: {pictures}}}")
-    file.write_text(text)
-    run = create_sweep(load_spec(file), text=text, name="own", runs=tmp_path / "runs", console=QUIET).folder
+    pictures, run = _own_run(tmp_path, picture_folder)
     moved_pictures = tmp_path / "elsewhere" / "pictures"
     shutil.move(pictures, moved_pictures)
     moved = Path(shutil.move(run, tmp_path / "moved"))
@@ -190,3 +192,12 @@ def test_moved_pictures_and_a_moved_run_are_found_again(tmp_path: Path, picture_
 )
 def test_wider(old, new, wider: bool) -> None:
     assert is_wider(old, new) is wider
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../elsewhere", "a/b"])
+def test_a_name_that_is_none(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(FILE)
+    with pytest.raises(UserError, match="not a name for a folder"):
+        create_sweep(load_spec(file), text=FILE, name=name, runs=tmp_path / "runs", console=QUIET)
+    assert not (tmp_path / "runs").exists()

@@ -1,6 +1,6 @@
 """What a sweep does next, decided from its ledger: no Ray, no threads, no clock of its own.
 
-    conductor = Conductor(sweep, ledger, spec, limit=2, clock=time.monotonic)
+    conductor = Conductor(ledger, spec, retention=retention, limit=2, clock=time.monotonic)
     job = conductor.next_job()                        # Job, or WAIT, or DONE
     go_on = conductor.epoch_done(job.number, epoch)   # the trial goes on, or is to be stopped
     conductor.worker_lost(job.number, "killed")       # its trial will be the next job, from its last checkpoint
@@ -24,7 +24,7 @@ from tuning.spec import Spec
 HEARTBEAT_S = 60.0
 
 
-class Signal(enum.Enum):
+class NoJob(enum.Enum):
     """What there is instead of a job."""
 
     WAIT = "nothing to start at present"
@@ -87,21 +87,21 @@ class Conductor:
 
     # what to start
 
-    def next_job(self) -> Job | Signal:
+    def next_job(self) -> Job | NoJob:
         """The next trial to start. Trials begun before a crash, or whose worker died, come first."""
         self._note_time()
         if self._ends():
-            return Signal.WAIT if self.running else Signal.DONE
+            return NoJob.WAIT if self.running else NoJob.DONE
         if len(self.running) >= self.limit:
-            return Signal.WAIT
+            return NoJob.WAIT
         begun = next((n for n in self.ledger.unfinished() if n not in self.running), None)
         if begun is not None:
             return self._start(begun)
         if self.ledger.count() >= self.spec.search.trials:
-            return Signal.WAIT if self.running else Signal.DONE
+            return NoJob.WAIT if self.running else NoJob.DONE
         return self._start(self.ledger.study.ask().number)
 
-    def _start(self, number: int) -> Job | Signal:
+    def _start(self, number: int) -> Job | NoJob:
         self.ledger.report_epochs(number)
         record = self.ledger.trial(number)
         if not record.settings:

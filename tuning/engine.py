@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from trainables.ray_trial import REPORT_FIELDS, run_trial
-from tuning.conductor import Conductor, Job, Signal
+from tuning.conductor import Conductor, Job, NoJob
 
 # Ray trials in all, retried ones included; the conductor ends the sweep, so this only must be large.
 _MANY = 2**31
@@ -121,7 +121,7 @@ class _LedgerSearcher(_Unsaved, Searcher):
             job = self._conductor.next_job()
             if isinstance(job, Job):
                 return self._job_config(job)
-            return Searcher.FINISHED if job is Signal.DONE else None
+            return Searcher.FINISHED if job is NoJob.DONE else None
         return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:

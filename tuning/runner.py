@@ -1,8 +1,9 @@
 """Runs what a sweep's ledger says is left to do, with a live view, stoppable at any moment.
 
-outcome = run_sweep(run, console=console)        # a new run's folder, or one whose driver was stopped or killed
+with driving(sweep.folder):
+    outcome = run_sweep(sweep, spec, store, console=console)   # new, or stopped or killed before
 if outcome.interrupted:
-    print("go on with: tune resume", run)
+    print("go on with: tune resume", sweep.folder)
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Makes a run's folder from a sweep file, and opens one again.
 
-    run = create_sweep(spec, text=path.read_text(), name="resnet18", runs=Path("runs"), console=console)
-    sweep, spec, store = open_sweep(run, console=console)
+    sweep = create_sweep(spec, text=path.read_text(), name="resnet18", runs=Path("runs"), console=console)
+    sweep, spec, store = open_sweep(sweep.folder, console=console)
 
 A run's folder appears whole or not at all: pictures are decoded, weights found and the ledger begun before it gets
 its name.
@@ -41,13 +41,13 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     Raises:
         UserError: the name is taken; the pictures or weights cannot be used; the folder cannot be written.
     """
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError("not a name for a folder", where="--name", got=name)
     run = runs / name
     if run.exists():
         raise UserError(
             "this sweep exists", where=str(run), hint=f"`tune resume {run}` goes on with it; --name starts another"
         )
-    if not name or name.startswith(".") or "/" in name:
-        raise UserError("not a name for a folder", where="--name", got=name)
     store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
     weights = _find_weights(spec, console=console)
     record = {
