@@ -77,12 +77,15 @@ class Tune:
     def show(self, name: str) -> dict:
         return describe(Sweep.open(self.folder / "runs" / name))
 
+    def epochs(self, name: str) -> int:
+        """How many are recorded, of all trials together."""
+        return sum(len(trial["epochs"]) for trial in self.show(name)["trials"])
+
     def wait_for_epochs(self, name: str, count: int, *, timeout_s: float = 90) -> None:
         """Until so many epochs are recorded."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            there = (self.folder / "runs" / name / "sweep.json").exists()
-            if there and sum(len(trial["epochs"]) for trial in self.show(name)["trials"]) >= count:
+            if (self.folder / "runs" / name / "sweep.json").exists() and self.epochs(name) >= count:
                 return
             time.sleep(0.1)
         raise AssertionError(f"no {count} epochs after {timeout_s} s")
@@ -176,8 +179,9 @@ def test_a_signal_to_the_whole_group_takes_ray_along_and_loses_nothing(tune: Tun
     assert "tune resume runs/small" in output
     assert tune.show("small")["counts"]["running"] == 1
     (tune.folder / "runs/small/sweep.yaml").write_text(LONG.replace("trials: 2", "trials: 1"))
+    before = tune.epochs("small")
     again = tune.start("resume", "small", "--workers", "1")
-    tune.wait_for_epochs("small", 5)
+    tune.wait_for_epochs("small", before + 1)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)
     assert tune.leftovers() == []
@@ -234,8 +238,9 @@ def test_one_driver_at_a_time_and_a_dead_ones_place_is_taken_at_once(tune: Tune)
     assert f"process {driver.pid}" in message
     driver.kill()
     driver.communicate()
+    before = tune.epochs("small")
     again = tune.start("resume", "small", "--workers", "1")
-    tune.wait_for_epochs("small", 4)
+    tune.wait_for_epochs("small", before + 1)
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=60)
     assert again.returncode == 130
