@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.work import Score, Work
 
 NAMES = ("tuneyard", "ray-tune", "optuna")
+FLOOR = "arithmetic"
 
 
 def contest(name: str, work: Work) -> Callable[[Work, Path], Score]:
@@ -22,6 +23,10 @@ def contest(name: str, work: Work) -> Callable[[Work, Path], Score]:
         from benchmarks import ours
 
         return ours.with_tuneyard if work.model else ours.nothing_with_tuneyard
+    if name == FLOOR:
+        from benchmarks.floor import floor
+
+        return floor
     from benchmarks import peers
 
     if name == "ray-tune":

@@ -5,10 +5,10 @@ score = nothing_with_tuneyard(work, folder)     # the engine alone: real ledger,
 """
 
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from ray import tune
 from rich.console import Console
 
 from benchmarks.work import BATCH_SIZES, GAMMA, LR, MOMENTUM, Score, Work
@@ -17,6 +17,7 @@ from reports.ledger import Ledger
 from reports.write import write_report
 from trainables.data.sources import DataSettings
 from trainables.files import checkpoint_path
+from trainables.ray_trial import Worker
 from tuning.cluster import ray_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
@@ -31,7 +32,7 @@ SPACE: Space = {
     "batch_size": Choice(BATCH_SIZES),
     "momentum": Float(*MOMENTUM),
     "gamma": Float(*GAMMA),
-}
+}  # and "freeze", where the work has several
 
 
 def spec_of(work: Work) -> Spec:
@@ -44,17 +45,21 @@ def spec_of(work: Work) -> Spec:
         "image_size": work.image_size,
         "center_crop": 1.0 if digits else 0.875,
         "augment": "standard" if work.random_views else "none",
-        "freeze": "backbone" if work.head_only else "none",
         "optimizer": "sgd",
         "schedule": "step",
         "step_size": work.step_size,
         "epochs": work.epochs,
         "seed": work.seed,
     }
+    space = dict(SPACE)
+    if len(work.freeze) > 1:
+        space["freeze"] = Choice(work.freeze)
+    else:
+        trial["freeze"] = work.freeze[0]
     return Spec(
         data=data,
         trial=trial,
-        space=SPACE,
+        space=space,
         search=SearchSettings(trials=work.trials, pruner="none"),
         resources=ResourceSettings(workers=work.cpus),
     )
@@ -69,25 +74,28 @@ def with_tuneyard(work: Work, folder: Path) -> Score:
         sweep, spec, store = open_sweep(run, console=console)
         ledger = sweep.ledger(writable=True)
         for config in work.configs():
-            ledger.study.enqueue_trial(config)
+            ledger.study.enqueue_trial({name: config[name] for name in spec.space})
         outcome = run_sweep(sweep, spec, store, console=console, quiet=True)
         write_report(sweep, run / "report")
         export_model(sweep, run / "best")
     best = outcome.best.value if outcome.best else None
-    return Score(outcome.counts.get("complete", 0), best, time.perf_counter() - started)
+    trials_s = sum(trial.seconds for trial in ledger.trials())
+    return Score(outcome.counts.get("complete", 0), best, time.perf_counter() - started, trials_s)
 
 
-def no_work(config: dict[str, Any]) -> None:
-    """A trial that reports one epoch and does nothing."""
-    number = config["number"]
-    losses = {"train_loss": 0.5, "train_accuracy": 0.5, "val_loss": 0.5, "val_accuracy": 0.5}
-    tune.report({"epoch": 1, **losses, "lr": 0.1, "seconds": 0.0, "checkpoint": checkpoint_path(number, 1)})
+class NoWork(Worker):
+    """Runs trials that report one epoch and do nothing."""
+
+    @staticmethod
+    def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        losses = {"train_loss": 0.5, "train_accuracy": 0.5, "val_loss": 0.5, "val_accuracy": 0.5}
+        yield {"epoch": 1, **losses, "lr": 0.1, "seconds": 0.0, "checkpoint": checkpoint_path(config["number"], 1)}
 
 
 def nothing_with_tuneyard(work: Work, folder: Path) -> Score:
     """Trials that do nothing, random like the peer's, through the real conductor, ledger and engine."""
     started = time.perf_counter()
-    search = SearchSettings(trials=work.trials, sampler="random", pruner="none")
+    search = SearchSettings(trials=work.trials, metric="val_accuracy", sampler="random", pruner="none")
     spec = Spec(trial={"epochs": 1}, space={"lr": SPACE["lr"], "momentum": SPACE["momentum"]}, search=search)
     ledger = Ledger.create(folder, metric=search.metric, mode=search.mode)
     with ray_session(folder) as session:
@@ -104,7 +112,7 @@ def nothing_with_tuneyard(work: Work, folder: Path) -> Score:
             resources={"CPU": 1},
             scratch=folder / "scratch",
             logs=folder / "logs",
-            trainable=no_work,
+            worker=NoWork,
         )
         engine.run(must_end=lambda: False)
     trials = ledger.trials()

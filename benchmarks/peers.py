@@ -28,13 +28,19 @@ from torchvision.datasets import ImageFolder
 from benchmarks.work import BATCH_SIZES, GAMMA, LR, MOMENTUM, Config, Score, Work
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+# The parts of a ResNet that are frozen with one of its layers.
+_UP_TO = {"layer2": ("conv1", "bn1", "layer1", "layer2"), "layer3": ("conv1", "bn1", "layer1", "layer2", "layer3")}
 
-SPACE: dict[str, BaseDistribution] = {
-    "lr": FloatDistribution(*LR, log=True),
-    "batch_size": CategoricalDistribution(BATCH_SIZES),
-    "momentum": FloatDistribution(*MOMENTUM),
-    "gamma": FloatDistribution(*GAMMA),
-}
+
+def space_of(work: Work) -> dict[str, BaseDistribution]:
+    """The search space that the work's configurations are of."""
+    return {
+        "lr": FloatDistribution(*LR, log=True),
+        "batch_size": CategoricalDistribution(BATCH_SIZES),
+        "momentum": FloatDistribution(*MOMENTUM),
+        "gamma": FloatDistribution(*GAMMA),
+        "freeze": CategoricalDistribution(work.freeze),
+    }
 
 
 def datasets_of(work: Work) -> tuple[Dataset, Dataset, int, int]:
@@ -60,12 +66,14 @@ def _in_memory(images: np.ndarray, labels: np.ndarray, *, size: int) -> TensorDa
     return TensorDataset((resized - 0.5) / 0.5, torch.from_numpy(labels))
 
 
-def network_of(work: Work, *, classes: int, channels: int) -> nn.Module:
-    """The network with a new head; the rest frozen where the work says so."""
+def network_of(work: Work, *, freeze: str, classes: int, channels: int) -> nn.Module:
+    """The network with a new head; `freeze` and what comes before it is not trained."""
     network = torchvision.models.get_model(work.model, weights=None)
     if work.weights:
         network.load_state_dict(torch.load(work.weights, weights_only=True))
-    network.requires_grad_(not work.head_only)
+    network.requires_grad_(freeze != "backbone")
+    for part in _UP_TO.get(freeze, ()):
+        network.get_submodule(part).requires_grad_(False)
     if work.model.startswith("squeezenet"):
         network.classifier[1] = nn.Conv2d(512, classes, kernel_size=1)
     else:
@@ -82,7 +90,7 @@ def train_one(config: Config, work: Work, state: dict | None = None) -> Iterator
     train_set, val_set, classes, channels = datasets_of(work)
     train_loader = DataLoader(train_set, batch_size=config["batch_size"], shuffle=True)
     val_loader = DataLoader(val_set, batch_size=64)
-    network = network_of(work, classes=classes, channels=channels).to(device)
+    network = network_of(work, freeze=config["freeze"], classes=classes, channels=channels).to(device)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=config["lr"], momentum=config["momentum"])
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=work.step_size, gamma=config["gamma"])
@@ -130,7 +138,7 @@ def nothing(config: Config) -> None:
 
 def with_ray_tune(work: Work, folder: Path) -> Score:
     """The work under Ray Tune, the configurations handed to OptunaSearch."""
-    search = OptunaSearch(SPACE, metric="val_accuracy", mode="max", points_to_evaluate=work.configs())
+    search = OptunaSearch(space_of(work), metric="val_accuracy", mode="max", points_to_evaluate=work.configs())
     return _tuned(
         ray_trainable, work, folder, tune_config={"search_alg": search}, param_space={"work": vars(work) | {}}
     )
@@ -183,6 +191,7 @@ def _optimized(value_of: Callable[[Config], float], work: Work) -> Score:
                 "batch_size": trial.suggest_categorical("batch_size", BATCH_SIZES),
                 "momentum": trial.suggest_float("momentum", *MOMENTUM),
                 "gamma": trial.suggest_float("gamma", *GAMMA),
+                "freeze": trial.suggest_categorical("freeze", work.freeze),
             }
         )
 

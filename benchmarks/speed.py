@@ -1,10 +1,12 @@
 """How long the same sweep takes: tuneyard, plain Ray Tune and plain Optuna, in turn.
 
     python -m benchmarks.speed --quick
-    python -m benchmarks.speed --data FOLDER --weights squeezenet1_1.pth --json speed.json
+    python -m benchmarks.speed --rows frozen --peer-trials 4 --json speed.json
 
 Every contestant runs in a fresh process with empty caches, on the same configurations, epochs, pictures and cores; its
-wall time is that of the whole process, from start to exit. A measurement, not a test: nothing passes or fails.
+wall time is that of the whole process, from start to exit. With `--peer-trials` the peers, whose trials all cost the
+same, run only so many of them, and their time is scaled up to all: such figures begin with `~`. A measurement, not a
+test: nothing passes or fails.
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.contestant import NAMES
+from benchmarks.contestant import FLOOR, NAMES
 from benchmarks.machine import describe_machine, machine_line
 from benchmarks.table import table
 from benchmarks.work import Score, Work
@@ -42,26 +44,39 @@ ENVIRONMENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One comparison: a name for people, a key for `--rows`, and the work."""
+    """One comparison: a name for people, a key for `--rows`, the work, and whether to measure the arithmetic alone."""
 
     key: str
     title: str
     work: Work
+    floor: bool = False
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A small size of each row: about two minutes in all.")
+@click.option("--quick", is_flag=True, help="A small size of each row.")
 @click.option(
     "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pictures: train/ and val/."
 )
 @click.option(
     "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="squeezenet1_1's weights."
 )
-@click.option("--rows", "chosen", multiple=True, help="Only these rows (nothing, digits, pictures); repeatable.")
+@click.option("--rows", "chosen", multiple=True, help="Only these rows, by their keys; repeatable.")
+@click.option(
+    "--peers", "peers", multiple=True, type=click.Choice(NAMES[1:]), default=NAMES[1:], help="Only these peers."
+)
+@click.option("--peer-trials", type=click.IntRange(min=1), help="Run so many of a peer's trials, and scale its time.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here too."
 )
-def main(quick: bool, data: Path | None, weights: Path | None, chosen: tuple[str, ...], json_file: Path | None) -> None:
+def main(
+    quick: bool,
+    data: Path | None,
+    weights: Path | None,
+    chosen: tuple[str, ...],
+    peers: tuple[str, ...],
+    peer_trials: int | None,
+    json_file: Path | None,
+) -> None:
     """Time the same sweeps in tuneyard, plain Ray Tune and plain Optuna."""
     machine = describe_machine()
     print(machine_line(machine), flush=True)
@@ -73,14 +88,15 @@ def main(quick: bool, data: Path | None, weights: Path | None, chosen: tuple[str
         results = []
         for row in rows:
             entry: dict[str, Any] = {"key": row.key, "title": row.title, "work": dataclasses.asdict(row.work)}
-            for name in NAMES:
+            for name in (NAMES[0], *peers, *([FLOOR] if row.floor else [])):
                 print(f"… {row.title}: {name}", file=sys.stderr, flush=True)
-                entry[name] = timed(name, row.work, scratch / f"{row.key}-{name}")
+                fewer = peer_trials if name in peers and row.work.model else None
+                entry[name] = timed(name, row.work, scratch / f"{row.key}-{name}", trials=fewer)
             results.append(entry)
-            print(speed_table(results[-1:]), file=sys.stderr, flush=True)
+            print(speed_table(results[-1:], peers), file=sys.stderr, flush=True)
             if json_file:
                 json_file.write_text(json.dumps({"machine": machine, "rows": results}, indent=1), encoding="utf-8")
-    print(speed_table(results))
+    print(speed_table(results, peers))
 
 
 def plan(scratch: Path, *, quick: bool, data: Path | None, weights: Path | None) -> list[Row]:
@@ -97,25 +113,41 @@ def plan(scratch: Path, *, quick: bool, data: Path | None, weights: Path | None)
     )
     rows = [
         Row("nothing", f"a trial that does nothing, {empty.trials} of them", empty),
-        Row("digits", f"digits, ResNet-18 at 32 px, all trained, {_size(digits)}", digits),
+        Row("digits", f"digits, ResNet-18 at 32 px, all trained, {_size(digits)}", digits, floor=True),
     ]
     data = data or _there(REAL / "hymenoptera_data")
     weights = weights or _there(REAL / "weights" / "squeezenet1_1-imagenet.pth")
-    if data and weights:
-        pictures = Work(
-            pictures=str(data.resolve()),
-            model="squeezenet1_1",
-            image_size=224,
-            epochs=1 if quick else 4,
-            trials=2 if quick else 4,
-            weights=str(weights.resolve()),
-            head_only=True,
-            random_views=True,
-            cpus=cpus,
+    if data is None:
+        print("no pictures at hand (--data): their rows are left out", file=sys.stderr)
+        return rows
+    resnet = Work(
+        pictures=str(data.resolve()),
+        model="resnet18",
+        image_size=224,
+        epochs=1 if quick else 4,
+        trials=2 if quick else 12,
+        random_views=True,
+        freeze=("backbone",),
+        cpus=cpus,
+    )
+    many = dataclasses.replace(resnet, trials=4 if quick else 48)
+    mixed = dataclasses.replace(resnet, freeze=("none", "layer2", "layer3", "backbone"), trials=4 if quick else 12)
+    whole = dataclasses.replace(resnet, freeze=("none",), trials=2 if quick else 4)
+    where = f"{data.name}, ResNet-18 at 224 px"
+    rows += [
+        Row("frozen", f"{where}, head only, {_size(resnet)}", resnet),
+        Row("frozen-many", f"{where}, head only, {_size(many)}", many),
+        Row("mixed", f"{where}, freeze none, layer2, layer3 or backbone, {_size(mixed)}", mixed),
+        Row("whole", f"{where}, all trained, {_size(whole)}", whole, floor=True),
+    ]
+    if weights:
+        squeezenet = dataclasses.replace(
+            resnet, model="squeezenet1_1", weights=str(weights.resolve()), trials=2 if quick else 40
         )
-        rows.append(Row("pictures", f"{data.name}, SqueezeNet 1.1 at 224 px, head only, {_size(pictures)}", pictures))
+        title = f"{data.name}, SqueezeNet 1.1 at 224 px, ImageNet weights, head only, {_size(squeezenet)}"
+        rows.append(Row("squeezenet", title, squeezenet))
     else:
-        print("no pictures and weights at hand (--data, --weights): that row is left out", file=sys.stderr)
+        print("no weights at hand (--weights): that row is left out", file=sys.stderr)
     return rows
 
 
@@ -133,11 +165,16 @@ def digits_file(folder: Path) -> Path:
     return path
 
 
-def timed(name: str, work: Work, folder: Path) -> dict[str, Any]:
-    """One contestant's wall time and score; None for the score when it failed, with the end of what it said."""
+def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> dict[str, Any]:
+    """One contestant's wall time and score; None for the score when it failed, with the end of what it said.
+
+    trials: run only so many, and scale what they took to all of the work's.
+    """
+    scaled = trials is not None and trials < work.trials
+    run = dataclasses.replace(work, trials=trials) if scaled and trials else work
     folder.mkdir()
     work_file, score_file = folder / "work.json", folder / "score.json"
-    work.save(work_file)
+    run.save(work_file)
     (folder / "cache").mkdir()
     environment = {**os.environ, **ENVIRONMENT, "TUNEYARD_CACHE": str(folder / "cache")}
     command = [sys.executable, "-m", "benchmarks.contestant", name, str(work_file), str(folder), str(score_file)]
@@ -148,36 +185,61 @@ def timed(name: str, work: Work, folder: Path) -> dict[str, Any]:
         print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
         return {"wall_s": wall_s, "score": None}
     score = Score(**json.loads(score_file.read_text(encoding="utf-8")))
-    if score.trials != work.trials:
-        print(f"{name} finished {score.trials} of {work.trials} trials:\n{done.stderr[-2000:]}", file=sys.stderr)
-    return {"wall_s": wall_s, "load": round(os.getloadavg()[0], 2), "score": dataclasses.asdict(score)}
+    if score.trials != run.trials:
+        print(f"{name} finished {score.trials} of {run.trials} trials:\n{done.stderr[-2000:]}", file=sys.stderr)
+    # Imports and such are paid once, however many trials there are.
+    total_s = wall_s + score.sweep_s * (work.trials / run.trials - 1)
+    return {
+        "wall_s": total_s,
+        "measured_s": wall_s,
+        "trials": run.trials,
+        "load": round(os.getloadavg()[0], 2),
+        "score": dataclasses.asdict(score),
+    }
 
 
-def speed_table(results: list[dict[str, Any]]) -> str:
-    """Wall seconds (best validation accuracy) of each, and how many times as long as tuneyard the peers took."""
-    ours, *peers = NAMES
+def speed_table(results: list[dict[str, Any]], peers: tuple[str, ...]) -> str:
+    """Wall seconds and best validation accuracy of each, how many times as long as tuneyard the peers took, and how
+    much of the time inside tuneyard's trials was arithmetic."""
+    ours = NAMES[0]
     head = [
         "work",
-        *(f"{name} s" for name in NAMES),
+        *(f"{name} s" for name in (ours, *peers)),
         *(f"{name} ÷ ours" for name in peers),
         "best of each",
+        "arithmetic",
     ]
     rows = []
     for entry in results:
-        ratios = [entry[name]["wall_s"] / entry[ours]["wall_s"] for name in peers]
         rows.append(
             [
                 entry["title"],
-                *(f"{entry[name]['wall_s']:.1f}" for name in NAMES),
-                *(f"{ratio:.2f}" for ratio in ratios),
-                " / ".join(_best(entry[name]["score"]) for name in NAMES),
+                *(_seconds(entry[name]) for name in (ours, *peers)),
+                *(f"{entry[name]['wall_s'] / entry[ours]['wall_s']:.1f}" for name in peers),
+                " / ".join(_best(entry[name]["score"]) for name in (ours, *peers)),
+                _share(entry),
             ]
         )
     return table(head, rows)
 
 
+def _seconds(result: dict[str, Any]) -> str:
+    scaled = result.get("measured_s") not in (None, result["wall_s"])
+    return f"{'~' if scaled else ''}{result['wall_s']:.1f}"
+
+
+def _share(entry: dict[str, Any]) -> str:
+    """The arithmetic alone as a share of the time inside our trials."""
+    floor, ours = (entry.get(name, {}).get("score") for name in (FLOOR, NAMES[0]))
+    if not floor or not ours or not ours["trials_s"]:
+        return ""
+    return f"{floor['trials_s'] / ours['trials_s']:.0%}"
+
+
 def _best(score: dict[str, Any] | None) -> str:
-    return "failed" if score is None else f"{score['best']:.3f}"
+    if score is None:
+        return "failed"
+    return "-" if score["best"] is None else f"{score['best']:.3f}"
 
 
 def _size(work: Work) -> str:

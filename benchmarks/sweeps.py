@@ -98,7 +98,8 @@ class OurSweep:
     def result(self) -> Any:
         for trial in (trials := self._trials()):
             for epoch in trial["epochs"]:
-                del epoch["seconds"]
+                for name in [name for name in epoch if name.startswith("seconds")]:
+                    del epoch[name]
         weights = sorted((self.run / "best").glob("*.safetensors"))
         return {"trials": trials, "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights]}
 
@@ -157,7 +158,7 @@ def _sweep_file(work: Work) -> dict[str, Any]:
             "weights": "none",
             "image_size": work.image_size,
             "augment": "standard" if work.random_views else "none",
-            "freeze": "backbone" if work.head_only else "none",
+            "freeze": work.freeze[0],
             "precision": "fp32",
             "step_size": work.step_size,
             "epochs": work.epochs,

@@ -1,7 +1,7 @@
 """What is trained in a comparison: the same pictures, configurations and epochs for every contestant.
 
     work = Work(pictures="digits.npz", model="resnet18", image_size=32, epochs=4, trials=8)
-    work.configs()          # [{"lr": 0.0123, "batch_size": 32, "momentum": 0.9, "gamma": 0.3}, …], the same each time
+    work.configs()          # [{"lr": 0.0123, "batch_size": 32, "freeze": "none", …}, …], the same each time
 
 Neither torch nor anything of tuneyard's is needed to read it, so that the peers stand on their own.
 """
@@ -28,7 +28,8 @@ class Work:
     pictures: a folder with `train/` and `val/`, or an `.npz` of small grey pictures: `{train,val}_images`, uint8
         [N, H, W], and `{train,val}_labels`, int64 [N].
     weights: a state dict with a 1000-class head; None starts from random weights.
-    head_only: everything but the final layer is frozen.
+    freeze: what is frozen, in turn from one configuration to the next: `none`, `backbone` (all but the final layer),
+        or a ResNet's `layer2` or `layer3` (it and all before it).
     random_views: random resized crop and mirror in training; else the plain picture.
     cpus: cores of the machine that may be used; one trial gets one of them.
     """
@@ -39,7 +40,7 @@ class Work:
     epochs: int
     trials: int
     weights: str | None = None
-    head_only: bool = False
+    freeze: tuple[str, ...] = ("none",)
     random_views: bool = False
     step_size: int = 3
     seed: int = 0
@@ -54,8 +55,9 @@ class Work:
                 "batch_size": draw.choice(BATCH_SIZES),
                 "momentum": draw.uniform(*MOMENTUM),
                 "gamma": draw.uniform(*GAMMA),
+                "freeze": self.freeze[number % len(self.freeze)],
             }
-            for _ in range(self.trials)
+            for number in range(self.trials)
         ]
 
     def save(self, path: Path) -> None:
@@ -63,14 +65,20 @@ class Work:
 
     @classmethod
     def load(cls, path: Path) -> "Work":
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**plain, "freeze": tuple(plain["freeze"])})
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a contestant made of the work: trials that finished, the best validation accuracy of any epoch (None where
-    nothing is trained), and the seconds from the first call of the sweep to its result, imports left out."""
+    """What a contestant made of the work.
+
+    trials: how many finished. best: the best validation accuracy of any epoch, None where nothing is trained.
+    sweep_s: seconds from the first call of the sweep to its result, imports left out. trials_s: seconds inside the
+    trials, all together, where that is known.
+    """
 
     trials: int
     best: float | None
     sweep_s: float
+    trials_s: float | None = None

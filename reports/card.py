@@ -1,4 +1,4 @@
-"""A short model card, in Markdown: a pure function of an exported model's description.
+"""A model card, in Markdown: a pure function of an exported model's description.
 
     (folder / "README.md").write_text(card(description))
 
@@ -7,99 +7,130 @@ Texts from outside (class names, the sweep's name, notes) are escaped.
 
 from typing import Any
 
-from reports.modelfile import Description
-from reports.tables import Table, escaped, markdown, printable, shown
-from trainables.models import zoo
+from reports.modelfile import PT2, Description
+from reports.recipe import plain_recipe, traced_recipe
+from reports.tables import Cell, Table, escaped, markdown, printable, shown
 
 _MOST_CLASSES = 60
+_THINGS = {"classification": "classes", "multilabel": "labels", "regression": "targets"}
+_CHANNELS = {1: "grey", 3: "RGB"}
+_PRECISIONS = {"auto": "bf16 or fp32", "tf32": "fp32 (TF32 on a GPU)"}
 
 
 def card(description: Description) -> str:
-    """What the model is, how it was chosen, how good it is on which pictures, and how to use it."""
+    """What the model is, how it was chosen, how good it is on which pictures, its limits, and how to use it."""
     facts = description.facts
-    metrics, selected, data = facts["metrics"], facts["selected_by"], facts["data"]
     names = [escaped(shown(name)) for name in description.classes[:_MOST_CLASSES]]
     more = len(description.classes) - len(names)
-    counts = ", ".join(f"{sum(classes.values())} {split}" for split, classes in data["counts"].items())
-    origin = (
-        "chosen by hand, not" if selected["trials"] is None else f"the best of {selected['trials']} complete trials"
-    )
-    numbers = tuple((name, value) for name, value in metrics.items() if name.startswith(metrics["split"]))
+    start = facts["starting_weights"]
     return f"""\
-# {description.architecture} for {len(description.classes)} classes
+# {description.architecture} for {len(description.classes)} {_THINGS[description.task]}
 
 {", ".join(names)}{f" and {more} more (see model.json)" if more else ""}
 
-- Pictures: {counts or "counts not recorded"}; fingerprint `{data["fingerprint"]}`.
-- Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}.
-- Trial {facts["trial"]} of the sweep {escaped(shown(facts["sweep"]))}, {origin} by {selected["metric"]}, and of its \
-epochs the best one, epoch {metrics["epoch"]}.
-- Starting weights: {escaped(printable(facts["starting_weights"]["note"]))}. \
-Licence: {escaped(printable(facts["starting_weights"]["licence"]))}.
+- Pictures: {_counts(facts["data"])}; fingerprint `{facts["data"]["fingerprint"]}`.
+- Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}: the shorter side \
+is resized to {description.resize}, and the centre cropped.
+- {_origin(facts)}
+- Starting weights: {escaped(printable(start["note"]))}. Licence: {escaped(printable(start["licence"]))}.
 
 ## How good it is
 
-On the `{metrics["split"]}` pictures, which also chose the trial and the epoch: on new pictures expect somewhat less.
+{_goodness(facts)}
+## Limits
 
-{markdown(Table("Metrics", ("metric", "value"), numbers))}
+{_limits(description)}
+
 ## How to use it
 
 ```
 tune predict . pictures/
 ```
 
-or with torch, torchvision and safetensors alone (`tune predict` also turns pictures upright by their EXIF data):
-
-```python
-{_recipe(description)}
-```
-"""
+{_recipes(description)}
+{_checks(facts.get("checked"))}"""
 
 
-_CHANNELS = {1: "grey", 3: "RGB"}
+def _counts(data: dict[str, Any]) -> str:
+    counts = data.get("pictures") or {split: sum(classes.values()) for split, classes in data["counts"].items()}
+    return ", ".join(f"{count} {split}" for split, count in counts.items() if count) or "counts not recorded"
 
 
-def _recipe(description: Description) -> str:
-    """Python that loads the model and names the class of `picture.jpg`, without this package."""
-    facts = zoo.facts(description.architecture)
-    options: dict[str, Any] = {"num_classes": len(description.classes)}
-    if facts.rescales_input:
-        options |= {"aux_logits": False, "init_weights": False, "transform_input": description.channels == 3}
-    elif facts.family == "vit":
-        options["image_size"] = description.image_size
-    elif facts.family == "maxvit":
-        options["input_size"] = (description.image_size, description.image_size)
-    arguments = "".join(f", {name}={value!r}" for name, value in options.items())
-    adapt = ""
-    if description.channels != 3:
-        adapt = (
-            f'conv = network.get_submodule("{facts.first_conv}")\n'
-            f"conv.weight = torch.nn.Parameter(conv.weight[:, :{description.channels}])\n"
-            f"conv.in_channels = {description.channels}\n"
+def _origin(facts: dict[str, Any]) -> str:
+    selected = facts["selected_by"]
+    chosen = f"the best of {selected['trials']} complete trials"
+    chosen = "chosen by hand, not" if selected["trials"] is None else chosen
+    return (
+        f"Trial {facts['trial']} of the sweep {escaped(shown(facts['sweep']))}, {chosen} by {selected['metric']}, and"
+        f" of its epochs the best one, epoch {facts['metrics']['epoch']}."
+    )
+
+
+def _goodness(facts: dict[str, Any]) -> str:
+    """The metrics by split, as the trial recorded them and as the files here give them."""
+    recorded, measured = facts["metrics"], facts.get("measured", {})
+    split = recorded["split"]
+    mine = {name.removeprefix(f"{split}_"): value for name, value in recorded.items() if name.startswith(f"{split}_")}
+    columns = {f"{split}, while training": mine}
+    columns |= {f"{name}, this model": found for name, found in measured.items() if isinstance(found, dict)}
+    metrics = dict.fromkeys(name for column in columns.values() for name in column)
+    rows: list[tuple[Cell, ...]] = [(name, *(column.get(name) for column in columns.values())) for name in metrics]
+    notes = [
+        f"The `{split}` pictures chose the trial and the epoch, so what they say is optimistic: on new pictures expect"
+        " somewhat less."
+    ]
+    if "test" in measured:
+        notes.append("The `test` pictures chose nothing: they are the better guess.")
+    if "val" in measured:
+        precision = _PRECISIONS.get(recorded["precision"], recorded["precision"])
+        notes.append(
+            f"While training the network computed in {precision}; this model was measured in fp32."
+            + ("" if recorded["precision"] == "fp32" else " A few pictures may be labelled otherwise for that.")
         )
-    short_side = round(description.image_size / description.center_crop)
-    return f"""\
-import json
-from pathlib import Path
+    else:
+        notes.append(
+            f"This model itself was not measured when it was exported ({escaped(printable(measured['missing']))})."
+        )
+    table = markdown(Table("Metrics", ("metric", *columns), tuple(rows)))
+    return " ".join(notes) + "\n\n" + table
 
-import torch
-import torchvision
-from PIL import Image
-from safetensors.torch import load_file
-from torchvision.transforms import v2
 
-facts = json.loads(Path("model.json").read_text(encoding="utf-8"))
-network = torchvision.models.get_model("{description.architecture}", weights=None{arguments})
-{adapt}network.load_state_dict(load_file("model.safetensors"))
-network.eval()
-view = v2.Compose([
-    v2.PILToTensor(),
-    v2.Resize({short_side}, antialias=True),
-    v2.CenterCrop({description.image_size}),
-    v2.ToDtype(torch.float32, scale=True),
-    v2.Normalize(facts["mean"], facts["std"]),
-])
-picture = Image.open("picture.jpg").convert("{"RGB" if description.channels == 3 else "L"}")
-with torch.inference_mode():
-    probabilities = network(view(picture)[None]).softmax(dim=1)[0]
-print(facts["classes"][probabilities.argmax().item()], probabilities.max().item())"""
+def _limits(description: Description) -> str:
+    things = _THINGS[description.task]
+    known = {
+        "classification": "It names one of its classes for every picture, also for one that shows none of them.",
+        "multilabel": "It judges each of its labels for itself, and knows no others.",
+        "regression": "It gives a value for every picture, also far outside of what it has learnt from.",
+    }
+    sure = "" if description.task == "regression" else " Its probabilities have not been calibrated."
+    return (
+        f"{known[description.task]}{sure} It knows its {things} from the pictures above and no others; what these have"
+        " in common beside them (a camera, a background, a place) it may have learnt as well. Measure it on pictures of"
+        " your own before you rely on it."
+    )
+
+
+def _recipes(description: Description) -> str:
+    """Python that needs none of this package: by the traced network where it is there, and by torchvision's own."""
+    upright = "(`tune predict` also turns pictures upright by their EXIF data)"
+    texts = []
+    if PT2 in description.facts.get("checked", {}).get("files", ()):
+        texts.append(f"or with torch and torchvision alone {upright}:\n\n{_python(traced_recipe(description))}")
+    if (plain := plain_recipe(description)) is not None:
+        texts.append(f"or, to train on with it, with the network as torchvision has it:\n\n{_python(plain)}")
+    return "\n".join(texts)
+
+
+def _python(code: str) -> str:
+    return f"```python\n{code}\n```\n"
+
+
+def _checks(checked: dict[str, Any] | None) -> str:
+    if checked is None:
+        return ""
+    files = ", ".join(f"`{file}`" for file in checked["files"])
+    return (
+        f"{files} {'were each' if len(checked['files']) > 1 else 'was'} loaded again and run on {checked['pictures']}"
+        f" {checked['on']}; the scores agree with the trained network's to {checked['largest_difference']:.1g}"
+        f" (allowed: {checked['tolerance']:.0e}).\n"
+    )

@@ -1,197 +1,204 @@
 """The best model of a sweep as a folder that needs nothing else.
 
-    folder = export_model(sweep, sweep.folder / "best")
+    folder = export_model(sweep, sweep.folder / "best", formats=("pt2", "onnx"))
     Predictor.load(folder)
 
-The trial's model is built again just as the trial built it (settings, seed, starting weights), and its best epoch's
-checkpoint, which holds what training changed, is put over it. The folder is loaded again and must give the same
-logits before it takes its place.
+The model is made again from the record (`reports.winner`), written in each format, loaded again as anybody would, and
+must say the same of the sweep's held-out pictures before the folder takes its place.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from reports.card import card
+from reports.describing import describe_model
 from reports.folders import replaced_folder
-from reports.ledger import TrialRecord
-from reports.modelfile import CARD, DESCRIPTION, FILES, WEIGHTS, Description, is_model_folder
+from reports.formats import FORMATS, Portable, check_formats, write_format
+from reports.held_out import held_out, noise_views, open_pictures, sampled_views
+from reports.measure import TOLERANCE, Measured, Progress, disagreement, measure
+from reports.modelfile import (
+    CARD,
+    DESCRIPTION,
+    FILES,
+    PREDICTIONS,
+    WEIGHTS,
+    Description,
+    is_model_folder,
+    read_description,
+)
 from reports.predict import Predictor
-from reports.starting_weights import starting_words, weights_here
+from reports.recipe import plain_recipe
 from reports.sweep import Sweep
-from trainables.checkpoint import Snapshot
-from trainables.errors import TrialError, UserError
+from reports.winner import pick_trial, rebuilt, settings_of
+from trainables.data.store import PixelStore
+from trainables.errors import UserError
 from trainables.files import file_digest, write_json
-from trainables.models.build import Model, build_model
-from trainables.models.freezing import trainable_names
-from trainables.models.weights import Weights
-from trainables.models.zoo import normalization
-from trainables.settings import TrialSettings
 
-TOLERANCE = 1e-4  # of the logits, in fp32, relative to the largest
-_PROBES = 4
+CHECKED = 256  # pictures at most that every format is run on
+_NOISE = 8  # random ones instead, where the sweep's are gone
+_BATCH = 32
 
 
-def export_model(sweep: Sweep, folder: Path, *, number: int | None = None) -> Path:
-    """Writes `model.safetensors`, `model.json` and `README.md`, replacing a former export whole or not at all.
+def export_model(
+    sweep: Sweep,
+    folder: Path,
+    *,
+    number: int | None = None,
+    formats: tuple[str, ...] = (),
+    store: PixelStore | None = None,
+    measured: bool = True,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Writes weights, description, predictions and model card, replacing a former export whole or not at all.
+
+    Where the sweep's pictures are not to be had any more, nothing is measured, the formats are compared on random
+    pictures, and description and card say so.
 
     Args:
         sweep: the sweep, finished or not.
         folder: where to; must not exist, be empty, or hold a former export and nothing else.
         number: of the trial; the best complete one by default.
+        formats: of `reports.formats.FORMATS`, beside `model.safetensors`. A network that torchvision cannot build
+            gets `pt2` in any case.
+        store: the sweep's pictures, where they are open already.
+        measured: predict all pictures of `val` and `test`, for `predictions.csv` and the metrics in fp32.
+        progress: told of the pictures done and of all, while they are predicted.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: there is no such trial, its checkpoint was not kept, the starting weights are gone or changed, or
-            the folder holds something else or cannot be written.
+        UserError: there is no such trial, its checkpoint was not kept, the starting weights are gone or changed, a
+            format cannot be made, or the folder holds something else or cannot be written.
     """
     folder = folder.resolve()
     _check_target(folder)
-    trial = _pick(sweep, number)
-    settings = _settings(trial)
-    weights = Weights(**weights_here(sweep, trial.settings))
-    channels = sweep.record["channels"]
-    model = build_model(settings, classes=len(sweep.record["classes"]), channels=channels, weights=weights)
-    _load_best(model, _snapshot(sweep, trial, settings))
-
+    check_formats(formats)
+    trial = pick_trial(sweep, number=number)
+    settings = settings_of(trial)
+    model = rebuilt(sweep, trial, settings)
+    description = describe_model(sweep, trial, settings, model.facts, chosen=number is not None)
+    if plain_recipe(description) is None:
+        formats = tuple(dict.fromkeys(("pt2", *formats)))
+    missing = None
+    if store is None:
+        store, missing = _pictures(sweep)
     try:
         with replaced_folder(folder) as unfinished:
-            state = {name: tensor.contiguous().clone() for name, tensor in model.network.state_dict().items()}
-            save_file(state, unfinished / WEIGHTS)
-            digest = file_digest(unfinished / WEIGHTS)
-            description = _describe(sweep, trial, settings, model, sha256=digest, chosen=number is not None)
+            description = _write_weights(unfinished, model.network, description)
+            checks = _write_formats(unfinished, model.network, description, formats=formats, store=store)
+            found = {}
+            if store is not None and measured:
+                path = unfinished / PREDICTIONS
+                found = measure(Predictor.load(unfinished), store, path, settings=settings, progress=progress)
+                _check_reproduced(description, found)
+            description = _completed(description, found, checks, missing=missing or "not asked for")
             write_json(unfinished / DESCRIPTION, description.to_json())
             (unfinished / CARD).write_text(card(description), encoding="utf-8", errors="backslashreplace")
-            _verify(unfinished, Predictor(description, model.network, device=torch.device("cpu")))
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"the model cannot be written ({reason})", where=str(folder)) from error
     return folder
 
 
-def _pick(sweep: Sweep, number: int | None) -> TrialRecord:
-    ledger = sweep.ledger()
-    if number is None:
-        best = ledger.best()
-        if best is None:
-            raise UserError("no trial is complete yet", where=sweep.name, hint="--trial N takes any with epochs")
-        return best
-    trial = next((trial for trial in ledger.trials() if trial.number == number), None)
-    if trial is None:
-        raise UserError("no such trial", where=sweep.name, got=number, hint=f"tune show {sweep.name} lists them")
-    if trial.best_epoch is None:
-        raise UserError(f"trial {number} has no finished epoch", where=sweep.name, got=trial.state)
-    return trial
+def _write_weights(folder: Path, network: nn.Module, description: Description) -> Description:
+    """Writes weights and description, which must read back as they are. Returns the description with the digest."""
+    state = {name: tensor.contiguous().clone() for name, tensor in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes files for their owner alone; this one is to be given away
+    description = dataclasses.replace(description, sha256=file_digest(folder / WEIGHTS))
+    write_json(folder / DESCRIPTION, description.to_json())
+    if read_description(folder) != description:
+        raise RuntimeError("the exported model's description does not read back as it was written")
+    return description
 
 
-def _settings(trial: TrialRecord) -> TrialSettings:
-    try:
-        return TrialSettings(**trial.settings)
-    except TypeError as error:
-        raise UserError(
-            f"trial {trial.number} has settings that this version does not know ({error})",
-            hint="export with the version of tuneyard that ran the sweep",
-        ) from error
+def _write_formats(
+    folder: Path, network: nn.Module, description: Description, *, formats: tuple[str, ...], store: PixelStore | None
+) -> "_Checks":
+    """Writes each format, and compares it and the weights that are there already with the network."""
+    cpu = torch.device("cpu")
+    checks = _Checks(Predictor(description, network, device=cpu), store)
+    checks.agree(WEIGHTS, Predictor.load(folder, device=cpu).scores)
+    portable = Portable(network, description) if formats else None
+    for name in formats:
+        assert portable is not None
+        size = description.channels, description.image_size, description.image_size
+        checks.agree(FORMATS[name].files[0], write_format(name, portable, folder, size=size))
+    return checks
 
 
-def _snapshot(sweep: Sweep, trial: TrialRecord, settings: TrialSettings) -> Snapshot:
-    """The checkpoint of the trial's best epoch, checked against the record."""
-    where = f"{sweep.name}, trial {trial.number}"
-    checkpoint = trial.checkpoint(trial.best_epoch)
-    path = sweep.folder / checkpoint if checkpoint else None
-    if path is None or not path.is_file():
-        raise UserError(
-            f"the weights of its best epoch, {trial.best_epoch}, are not there any more",
-            where=where,
-            got=str(path) if path else None,
-            hint="a sweep keeps those of its best trials (search.keep)",
+class _Checks:
+    """Compares what the formats give with the original network, on held-out pictures or, without them, on noise."""
+
+    def __init__(self, original: Predictor, store: PixelStore | None) -> None:
+        description = original.description
+        some = store is not None and len(held_out(store)) > 0
+        self.pictures = (
+            sampled_views(store, description, at_most=CHECKED)
+            if store is not None and some
+            else noise_views(description, count=_NOISE)
         )
+        self.on = "held-out pictures" if some else "random pictures"
+        self.largest = 0.0
+        self.files: list[str] = []
+        self._expected = torch.cat([original.scores(batch) for batch in self.pictures.split(_BATCH)])
+
+    def agree(self, file: str, run: Callable[[Tensor], Tensor]) -> None:
+        """Runs a format on the pictures, first on a single one. RuntimeError when it gives anything else."""
+        with torch.inference_mode():
+            got = torch.cat([run(batch) for batch in (self.pictures[:1], *self.pictures[1:].split(_BATCH))])
+        difference = float((got - self._expected).abs().max()) / max(1.0, float(self._expected.abs().max()))
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"{file} does not agree with the original: its scores differ by {difference}")
+        self.largest = max(self.largest, difference)
+        self.files.append(file)
+
+
+def _pictures(sweep: Sweep) -> tuple[PixelStore | None, str | None]:
+    """The sweep's pictures, or why they are not to be had: a model can be exported without them."""
     try:
-        snapshot = Snapshot.load(path)
-    except TrialError as error:
-        raise UserError(str(error), where=where) from error
-    if snapshot.settings != settings or snapshot.epoch != trial.best_epoch:
-        raise UserError("the checkpoint is of another trial or epoch", where=where, got=str(path))
-    return snapshot
+        return open_pictures(sweep), None
+    except UserError as error:
+        return None, str(error.what)
 
 
-def _load_best(model: Model, snapshot: Snapshot) -> None:
-    """Puts what training changed over the model as it was built; all that could change must be there."""
-    state = model.network.state_dict()
-    changed = snapshot.model
-    misfits = [name for name, tensor in changed.items() if name not in state or state[name].shape != tensor.shape]
-    missing = sorted(trainable_names(model) - changed.keys())
-    if misfits or missing:
-        raise UserError(f"the checkpoint does not fit this model ({', '.join((misfits + missing)[:3])})")
-    model.network.load_state_dict(changed, strict=False)
+def _check_reproduced(description: Description, measured: dict[str, Measured]) -> None:
+    """A trial in fp32 on a CPU must have had this very accuracy."""
+    recorded = description.facts["metrics"]
+    if recorded["precision"] != "fp32" or "val" not in measured:
+        return
+    if pictures := disagreement(recorded, measured["val"]):
+        raise RuntimeError(
+            f"the exported model is not the trial's: of {measured['val'].pictures} pictures, {pictures} are labelled"
+            f" otherwise than val_accuracy {recorded['val_accuracy']} says"
+        )
 
 
-def _describe(
-    sweep: Sweep,
-    trial: TrialRecord,
-    settings: TrialSettings,
-    model: Model,
-    *,
-    sha256: str,
-    chosen: bool,
+def _completed(
+    description: Description, measured: dict[str, Measured], checks: _Checks, *, missing: str
 ) -> Description:
-    """`chosen`: the user named the trial, it need not be the best."""
-    record = sweep.record
-    channels = record["channels"]
-    mean, std = normalization(model.facts, channels=channels)
-    epoch = next(epoch for epoch in trial.epochs if epoch["epoch"] == trial.best_epoch)
-    licence = {"imagenet": model.facts.licence, "file": "the file's own, not known here", "none": "none needed"}
-    start = sweep.starting_weights(trial.settings)
-    shared = dataclasses.asdict(settings)
-    if start["kind"] == "file":  # the folder is made to be given away: no paths of this machine in it
-        shared["weights"] = Path(settings.weights).name
-    return Description(
-        architecture=settings.model,
-        classes=tuple(record["classes"]),
-        channels=channels,
-        image_size=settings.image_size,
-        center_crop=settings.center_crop,
-        # One store serves all trials, so where the size is explored it is decoded for the largest.
-        short_side=record["data"]["short_side"],
-        mean=mean,
-        std=std,
-        sha256=sha256,
-        facts={
-            "sweep": sweep.name,
-            "trial": trial.number,
-            "metrics": {"split": "val", **_metrics(epoch)},
-            "selected_by": {
-                "metric": sweep.metric,
-                "mode": sweep.mode,
-                "value": trial.value,
-                "trials": None if chosen else sum(t.state == "complete" for t in sweep.ledger().trials()),
-            },
-            "settings": shared,
-            "data": {"fingerprint": record["data"]["fingerprint"], "counts": record["data"]["counts"]},
-            "starting_weights": {
-                "kind": start["kind"],
-                "note": starting_words(start, model=settings.model),
-                "sha256": start["digest"],
-                "licence": licence[start["kind"]],
-            },
-            "versions": {
-                "tuneyard": record["versions"].get("tuneyard"),
-                "torch": torch.__version__,
-                "torchvision": torchvision.__version__,
-            },
-        },
-    )
-
-
-def _metrics(epoch: dict[str, Any]) -> dict[str, Any]:
-    return {name: epoch[name] for name in epoch if name not in ("checkpoint", "elapsed", "seconds", "lr")}
+    """The description with what was measured, or why nothing was, and what was checked."""
+    facts = dict(description.facts)
+    facts["measured"] = {
+        "precision": "fp32",
+        **({} if measured else {"missing": missing}),
+        **{split: found.to_json() for split, found in measured.items()},
+    }
+    facts["checked"] = {
+        "files": checks.files,
+        "pictures": len(checks.pictures),
+        "on": checks.on,
+        "tolerance": TOLERANCE,
+        "largest_difference": checks.largest,
+    }
+    return dataclasses.replace(description, facts=facts)
 
 
 def _check_target(folder: Path) -> None:
@@ -208,15 +215,3 @@ def _check_target(folder: Path) -> None:
         raise UserError(
             "the exported model's folder also holds other files", where=str(folder), got=others[0], hint=hint
         )
-
-
-def _verify(folder: Path, original: Predictor) -> None:
-    """The folder as anybody would load it must give the original's logits on the same pictures."""
-    description = original.description
-    exported = Predictor.load(folder, device=torch.device("cpu"))
-    size = (_PROBES, description.channels, description.image_size, description.image_size)
-    pictures = torch.randint(0, 256, size, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    expected, got = original.logits(pictures), exported.logits(pictures)
-    difference = float((got - expected).abs().max())
-    if exported.description != description or not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
-        raise RuntimeError(f"the exported model does not agree with the original: logits differ by {difference}")

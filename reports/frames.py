@@ -45,16 +45,19 @@ def trials_frame(run: Sweep | Path | str) -> pd.DataFrame:
 
 
 def epochs_frame(run: Sweep | Path | str) -> pd.DataFrame:
-    """A row an epoch, by trial number and epoch. `lr` is the rate the epoch ran with; `elapsed` the sweep's wall
-    time in seconds when it ended; `checkpoint` a path relative to the run's folder.
+    """A row an epoch, by trial number and epoch: its numbers under the names of the record, as far as there are any.
+
+    `lr` is the rate the epoch ran with; `elapsed` the sweep's wall time in seconds when it ended; `checkpoint` a path
+    relative to the run's folder.
 
     Raises:
         UserError: the folder holds no sweep.
     """
     trials = _sweep(run).ledger().trials()
     rows = [{"number": trial.number, **epoch} for trial in trials for epoch in trial.epochs]
-    frame = pd.DataFrame(rows)
-    return frame.reindex(columns=[*EPOCH_COLUMNS, *(name for name in frame.columns if name not in EPOCH_COLUMNS)])
+    frame = pd.DataFrame(rows, columns=None if rows else pd.Index(EPOCH_COLUMNS))
+    first = [name for name in EPOCH_COLUMNS if name in frame.columns]  # a regression has no accuracy
+    return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 
 
 def frame_of_trials(trials: Sequence[TrialRecord]) -> pd.DataFrame:

@@ -9,8 +9,12 @@ on disk, so a crash leaves an epoch recorded whole or not at all. The value repo
 value so far: the sampler, the pruner, the leaderboard and the exported model all follow that one score.
 """
 
+import bisect
+import gc
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from reports.history import History, trial_of
 from reports.journal import JournalFile
 from trainables.errors import UserError
 from trainables.files import checkpoint_path, flush_folder
@@ -77,21 +82,29 @@ class Ledger:
 
     Args:
         study: the study itself; `optuna.importance` and `optuna.visualization` work on it as it is.
+        journal: the file that it is kept in.
         metric: which number of an epoch is the score, such as `val_accuracy`.
         mode: `max` or `min`.
     """
 
-    def __init__(self, study: optuna.Study, *, metric: str, mode: str) -> None:
+    def __init__(self, study: optuna.Study, journal: JournalFile, *, metric: str, mode: str) -> None:
         self.study, self.metric, self.mode = study, metric, mode
-        self._ended: dict[int, TrialRecord] = {}  # what has ended does not change
+        self._journal = journal
+        # Of the trials that have ended, which do not change any more:
+        self._history = History(study)
+        self._ended: dict[int, TrialRecord] = {}
+        self._counts: Counter[str] = Counter()
+        self._best: TrialRecord | None = None
+        self._by_order: list[tuple[int, int]] = []  # as which it ended, number
 
     @classmethod
     def create(cls, run: Path, *, metric: str, mode: str) -> "Ledger":
         """A new, empty ledger in a run's folder."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces the study on the screen
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-        study = optuna.create_study(storage=_storage(run, writable=True), study_name=STUDY, direction=direction)
-        return cls(study, metric=metric, mode=mode)
+        file = JournalFile(run / JOURNAL, writable=True)
+        study = optuna.create_study(storage=JournalStorage(file), study_name=STUDY, direction=direction)
+        return cls(study, file, metric=metric, mode=mode)
 
     @classmethod
     def open(cls, run: Path, *, metric: str, mode: str, writable: bool = False) -> "Ledger":
@@ -104,35 +117,52 @@ class Ledger:
         if not journal.is_file():
             raise UserError("this sweep has no ledger", where=str(journal), hint="is the folder complete?")
         try:
-            study = optuna.load_study(storage=_storage(run, writable=writable), study_name=STUDY)
+            file = JournalFile(journal, writable=writable)
+            with _no_collection():
+                study = optuna.load_study(storage=JournalStorage(file), study_name=STUDY)
         except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:  # whatever a damaged line may raise
             raise UserError(
                 f"the ledger cannot be read ({error})", where=str(journal), hint="restore it from a copy"
             ) from error
-        return cls(study, metric=metric, mode=mode)
+        return cls(study, file, metric=metric, mode=mode)
 
     # reading
 
     def trials(self) -> list[TrialRecord]:
         """All trials by number; those that were only begun to be suggested are left out."""
-        frozen = self.study.get_trials(deepcopy=False)
-        return [self._record(trial) for trial in frozen if "settings" in trial.user_attrs]
+        self._look()
+        numbers = range(self._history.seen)
+        known = (self._ended.get(number) or self._read(self._history.open[number]) for number in numbers)
+        return [trial for trial in known if trial.settings]
 
     def trial(self, number: int) -> TrialRecord:
-        return self._record(self._frozen(number))
+        return self._ended.get(number) or self._read(trial_of(self.study, number))
 
     def best(self) -> TrialRecord | None:
         """The trial with the best value, the earliest of equals; only complete ones can be best."""
-        return best_of(self.trials(), mode=self.mode)
+        self._look()
+        return self._best
+
+    def counts(self) -> dict[str, int]:
+        """How many trials there are of each state; those that were only begun to be suggested are left out."""
+        self._look()
+        going_on = (_STATES[t.state] for t in self._history.open.values() if t.user_attrs.get("settings"))
+        return dict(self._counts + Counter(going_on))
 
     def unfinished(self) -> list[int]:
         """Numbers of trials that were begun and have no end: to be gone on with."""
-        states = (TrialState.RUNNING,)
-        return [trial.number for trial in self.study.get_trials(deepcopy=False, states=states)]
+        self._look()
+        return [number for number, trial in self._history.open.items() if trial.state == TrialState.RUNNING]
 
     def count(self) -> int:
         """Trials that exist, finished or not; those only enqueued do not count."""
-        return sum(t.state != TrialState.WAITING for t in self.study.get_trials(deepcopy=False))
+        self._look()
+        return self._history.seen - self._waiting()
+
+    def latest(self, number: int) -> list[TrialRecord]:
+        """The trials that ended last, up to that many, in the order in which they ended; forgiven ones left out."""
+        self._look()
+        return [self._ended[ended] for _, ended in self._by_order[self.forgiven() :][-number:]]
 
     def outcome(self) -> str | None:
         """How the sweep ended (`trials`, `hours`, `errors`, …); None while it has not."""
@@ -140,15 +170,26 @@ class Ledger:
 
     def elapsed_s(self) -> float:
         """Wall time the sweep has used, over all its runs, up to what was last recorded; in seconds."""
-        frozen = self.study.get_trials(deepcopy=False)
-        epochs = max((epoch["elapsed"] for trial in frozen for epoch in _epochs(trial)), default=0.0)
+        epochs = max((epoch["elapsed"] for trial in self.trials() for epoch in trial.epochs), default=0.0)
         return max(epochs, self.study.user_attrs.get("elapsed", 0.0))
 
     # writing: the driver alone does it
 
+    def one_flush(self) -> AbstractContextManager[None]:
+        """Writes within it reach the disk together, when it ends: a flush takes longer than all else in a step."""
+        return self._journal.one_flush()
+
+    def begin(self) -> int:
+        """The number of a new trial: of the first that was enqueued, else one more."""
+        self._look()
+        if self._waiting():
+            return self.study.ask().number
+        storage = self.study._storage  # as `ask` does, without its search through all trials for one that waits
+        return storage.get_trial(storage.create_new_trial(self.study._study_id)).number
+
     def handle(self, number: int) -> Trial:
         """The study's own handle on a running trial, to suggest through. Making one asks the sampler."""
-        return Trial(self.study, self._frozen(number)._trial_id)
+        return Trial(self.study, trial_of(self.study, number)._trial_id)
 
     def record_elapsed(self, seconds: float) -> None:
         """Notes the wall time used, where no epoch does."""
@@ -164,7 +205,7 @@ class Ledger:
         Returns:
             Whether the epoch was new.
         """
-        known = self._frozen(number)
+        known = trial_of(self.study, number)
         key = f"{_EPOCH}{epoch['epoch']:05d}"
         if key in known.user_attrs:
             self.report_epochs(number)
@@ -181,13 +222,13 @@ class Ledger:
 
     def finish(self, number: int, state: str, *, error: str | None = None) -> None:
         """Ends a trial as `complete`, `pruned` or `failed`. Ending a finished trial again changes nothing."""
-        frozen = self._frozen(number)
+        frozen = trial_of(self.study, number)
         if frozen.state.is_finished():
             return
         if error is not None:
             self._note(number, "error", error)
         self._note(number, "order", self._count_ended())
-        record = self._record(frozen)
+        record = self._read(frozen)
         if state == "complete":
             assert record.value is not None, f"trial {number} is complete without a value"
             self.study.tell(number, record.value)
@@ -210,11 +251,12 @@ class Ledger:
         self.study.set_user_attr("forgiven", self._count_ended())
 
     def _count_ended(self) -> int:
-        return sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+        self._look()
+        return len(self._ended)
 
     def _note(self, number: int, name: str, value: Any) -> None:
         """One attribute of a trial, in one line of the journal."""
-        self.study._storage.set_trial_user_attr(self._frozen(number)._trial_id, name, value)
+        self.study._storage.set_trial_user_attr(trial_of(self.study, number)._trial_id, name, value)
 
     def with_distributions(self, run: Path, distributions: Mapping[str, BaseDistribution]) -> "Ledger":
         """The same ledger over wider distributions, which takes its place in the run's folder whole.
@@ -224,44 +266,48 @@ class Ledger:
         journal = run / JOURNAL
         wider = journal.with_name(f".{JOURNAL}.wider")
         wider.unlink(missing_ok=True)
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFile(wider, writable=True)), study_name=STUDY, direction=self.study.direction
-        )
-        for name, value in self.study.user_attrs.items():
-            study.set_user_attr(name, value)
-        for trial in self.study.get_trials():
-            trial.distributions = {name: distributions[name] for name in trial.params}
-            study.add_trial(trial)
+        file = JournalFile(wider, writable=True)
+        with file.one_flush():
+            study = optuna.create_study(storage=JournalStorage(file), study_name=STUDY, direction=self.study.direction)
+            for name, value in self.study.user_attrs.items():
+                study.set_user_attr(name, value)
+            for trial in self.study.get_trials():
+                trial.distributions = {name: distributions[name] for name in trial.params}
+                study.add_trial(trial)
         wider.replace(journal)
         flush_folder(run)
         return Ledger.open(run, metric=self.metric, mode=self.mode, writable=True)
 
     def report_epochs(self, number: int) -> None:
         """Tells the study each recorded epoch's best value so far, where a crash kept one from it."""
-        frozen = self._frozen(number)
+        frozen = trial_of(self.study, number)
         best: float | None = None
         for epoch in _epochs(frozen):
-            best = _better(best, epoch[self.metric], mode=self.mode)
+            best = _better(best, epoch.get(self.metric), mode=self.mode)
             if best is not None and epoch["epoch"] not in frozen.intermediate_values:
                 self.study._storage.set_trial_intermediate_value(frozen._trial_id, epoch["epoch"], best)
 
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
-
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
-        if trial.number in self._ended:
-            return self._ended[trial.number]
-        record = self._read(trial)
-        if trial.state.is_finished():
+    def _look(self) -> None:
+        """Takes in what has ended since the last look."""
+        for trial in self._history.news():
+            record = self._read(trial)
             self._ended[trial.number] = record
-        return record
+            if record.order is not None:
+                bisect.insort(self._by_order, (record.order, record.number))
+            if record.settings:
+                self._counts[record.state] += 1
+                both = [trial for trial in (self._best, record) if trial is not None]
+                self._best = best_of(sorted(both, key=lambda t: t.number), mode=self.mode)
+
+    def _waiting(self) -> int:
+        return sum(trial.state == TrialState.WAITING for trial in self._history.open.values())
 
     def _read(self, trial: FrozenTrial) -> TrialRecord:
         epochs = _epochs(trial)
         best: float | None = None
         best_epoch = None
         for epoch in epochs:
-            better = _better(best, epoch[self.metric], mode=self.mode)
+            better = _better(best, epoch.get(self.metric), mode=self.mode)
             if better != best:
                 best, best_epoch = better, epoch["epoch"]
         attrs = trial.user_attrs
@@ -308,5 +354,13 @@ def _better(best: float | None, value: float | None, *, mode: str) -> float | No
     return max(best, value) if mode == "max" else min(best, value)
 
 
-def _storage(run: Path, *, writable: bool) -> JournalStorage:
-    return JournalStorage(JournalFile(run / JOURNAL, writable=writable))
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spares the garbage collector: reading a ledger makes millions of objects that stay, and no cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -4,22 +4,30 @@
     description.classes, description.image_size
 
 The folder holds `model.safetensors` (every tensor of the network's state dict), `model.json` (this description) and
-`README.md`. It is all that predicting needs. Importing this module imports no torch.
+`README.md`; these are all that predicting needs. `predictions.csv` has what the model says of the held-out pictures,
+and `model.pt2` and `model.onnx` are the same network for those who do not have this package. Importing this module
+imports no torch.
 """
 
 import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard, cast, get_args
 
+from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.models import zoo
-from trainables.settings import TrialSettings
+from trainables.settings import Activation, TrialSettings
+
+Scores = Literal["softmax", "sigmoid", "identity", "exp"]
 
 SCHEMA = 1
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "README.md"
-FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
+PREDICTIONS = "predictions.csv"
+BEST = "best"  # the folder in a sweep's that has its best model
+PT2, ONNX, ONNX_DATA = "model.pt2", "model.onnx", "model.onnx.data"  # the last beside networks of over 2 GB
+FILES = frozenset({WEIGHTS, DESCRIPTION, CARD, PREDICTIONS, PT2, ONNX, ONNX_DATA})
 
 _LARGEST_PICTURE = 2048  # the same limit as `image_size` has
 _MOST_CLASSES = 100_000
@@ -31,7 +39,9 @@ class Description:
     """What must be known to rebuild a network and to feed it.
 
     `image_size` and `short_side` are in pixels; `mean` and `std` per channel, of values 0 to 1. `short_side` is the
-    length that a picture's shorter side was shrunk to when it was decoded. `facts` is the rest of `model.json`.
+    length that a picture's shorter side was shrunk to when it was decoded. `classes` are names of classes, labels or
+    targets, as the `task` has it; `scores` is what turns the network's outputs into probabilities, or into values in
+    the targets' own units. `facts` is the rest of `model.json`.
     """
 
     architecture: str
@@ -43,14 +53,25 @@ class Description:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sha256: str
+    task: Task = "classification"
+    scores: Scores = "softmax"
+    activation: str = "auto"
     facts: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def resize(self) -> int:
+        """What validation resizes a picture's shorter side to before it crops the centre, in pixels."""
+        return round(self.image_size / self.center_crop)
 
     def to_json(self) -> dict[str, Any]:
         """The document of `model.json`."""
         return {
             "schema": SCHEMA,
+            "task": self.task,
             "architecture": self.architecture,
+            "activation": self.activation,
             "classes": list(self.classes),
+            "scores": self.scores,
             "channels": self.channels,
             "image_size": self.image_size,
             "center_crop": self.center_crop,
@@ -97,6 +118,10 @@ def read_description(folder: Path) -> Description:
         mean=reader.numbers("mean", count=channels, low=-1000),
         std=reader.numbers("std", count=channels, low=1e-6),
         sha256=reader.text("sha256"),
+        # Absent in models exported before there was a choice.
+        task=reader.choice("task", get_args(Task), default="classification"),
+        scores=reader.choice("scores", get_args(Scores), default="softmax"),
+        activation=reader.choice("activation", get_args(Activation), default="auto"),
     )
     try:
         zoo.check_model_settings(model_settings(description))
@@ -111,7 +136,26 @@ def read_description(folder: Path) -> Description:
 
 def model_settings(description: Description) -> TrialSettings:
     """The settings that give a network of this description its shape."""
-    return TrialSettings(model=description.architecture, image_size=description.image_size, weights="none")
+    return TrialSettings(
+        model=description.architecture,
+        image_size=description.image_size,
+        activation=cast("Activation", description.activation),
+        weights="none",
+    )
+
+
+def model_folder(path: Path) -> Path:
+    """The exported model that a path means: the folder itself, or the best model of a sweep's folder.
+
+    Raises:
+        UserError: the folder is a sweep's that has no exported model yet.
+    """
+    if (path / DESCRIPTION).is_file() or not (path / "sweep.json").is_file():
+        return path
+    best = path / BEST
+    if not (best / DESCRIPTION).is_file():
+        raise UserError("this sweep has no exported model yet", where=str(path), hint=f"tune export {path}")
+    return best
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -141,6 +185,12 @@ class _Fields:
         value = self._document.get(name)
         if not isinstance(value, str) or not value:
             raise self._wrong(name, "text")
+        return value
+
+    def choice(self, name: str, choices: tuple[Any, ...], *, default: str) -> Any:
+        value = self._document.get(name, default)
+        if not isinstance(value, str) or value not in choices:
+            raise self._wrong(name, f"one of {', '.join(choices)}")
         return value
 
     def classes(self) -> tuple[str, ...]:

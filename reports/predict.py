@@ -1,6 +1,6 @@
 """An exported model at work on pictures, with the very views of the sweep's validation.
 
-    predictor = Predictor.load(Path("runs/resnet18/best"))
+    predictor = Predictor.load("runs/resnet18")                # its best model; or any exported folder
     for prediction in predictor.predict(["holiday/", "bees/*.jpg"]):
         print(prediction.path, prediction.label or prediction.error)
 
@@ -9,7 +9,7 @@ safetensors, both checked, and nothing in it is executed. Computes in fp32.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from reports.modelfile import WEIGHTS, Description, model_settings, read_description
+from reports.modelfile import WEIGHTS, Description, Scores, model_folder, model_settings, read_description
 from reports.picture_files import Found, find_pictures
+from trainables.data.catalog import Task
 from trainables.data.decode import BadPictureError, decode
 from trainables.data.parallel import ordered_map
 from trainables.data.transforms import normalize, validation_view
@@ -29,12 +30,23 @@ from trainables.hardware import pick_device
 from trainables.models.build import build_model
 from trainables.models.weights import Weights
 
+# `Description.scores` → what turns a network's outputs [N, K] into scores.
+SCORES: dict[Scores, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda outputs: outputs.softmax(dim=1),
+    "sigmoid": torch.sigmoid,
+    "identity": lambda outputs: outputs,
+    "exp": torch.exp,
+}
+THRESHOLD = 0.5  # from this probability on a picture has a label, in multilabel
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one picture. `top` has the likeliest classes with their probabilities, best first.
+    """What the model says of one picture.
 
-    With an `error` there is no label, no probability and an empty `top`.
+    `top` has the likeliest classes with their probabilities, best first. Classification tells the first of them as
+    `label` with its `probability`; multilabel tells as `labels` all that are likely enough; regression tells `values`,
+    by target, and no `top`. With an `error` all of these are empty.
     """
 
     path: str
@@ -42,22 +54,28 @@ class Prediction:
     probability: float | None = None
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    labels: tuple[str, ...] = ()
+    values: tuple[tuple[str, float], ...] = ()
+    task: Task = "classification"
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "label": self.label,
-            "probability": self.probability,
-            "top": [list(pair) for pair in self.top],
-            "error": self.error,
-        }
+        """`path` and `error`, and between them what the task has."""
+        top = [list(pair) for pair in self.top]
+        told: dict[str, Any]
+        if self.task == "classification":
+            told = {"label": self.label, "probability": self.probability, "top": top}
+        elif self.task == "multilabel":
+            told = {"labels": list(self.labels), "top": top}
+        else:
+            told = {"values": dict(self.values)}
+        return {"path": self.path, **told, "error": self.error}
 
 
 class Predictor:
     """A network with its description, ready to predict.
 
     Args:
-        network: uint8 pictures, normalised, to logits; it is put in evaluation mode on `device`.
+        network: normalised pictures to logits (in regression to values); it is put in evaluation mode on `device`.
         device: where to compute; the GPU when there is one.
     """
 
@@ -68,53 +86,66 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path | str, *, device: torch.device | None = None) -> "Predictor":
-        """Loads an exported model's folder.
+        """Loads an exported model's folder, or the best model of a sweep's folder.
 
         Raises:
-            UserError: a file is missing, damaged, or not what the others say.
+            UserError: there is no such model, or a file is missing, damaged, or not what the others say.
         """
-        description = read_description(Path(folder))
-        tensors = _read_tensors(Path(folder) / WEIGHTS, sha256=description.sha256)
-        network = build_model(
-            model_settings(description),
-            classes=len(description.classes),
-            channels=description.channels,
-            weights=Weights("none", None, None, ""),
-        ).network
-        _check_fit(tensors, network.state_dict(), where=Path(folder) / WEIGHTS)
-        network.load_state_dict(tensors)
-        return cls(description, network, device=device)
+        folder = model_folder(Path(folder))
+        description = read_description(folder)
+        return cls(description, load_network(description, folder / WEIGHTS), device=device)
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, labels or targets, in the order of the scores."""
         return self.description.classes
 
-    def predict(self, paths: Iterable[Path | str], *, batch_size: int = 32, top: int = 5) -> Iterator[Prediction]:
-        """Predicts the pictures that `find_pictures` finds, in that order; one that cannot be read gives an error."""
+    @property
+    def task(self) -> Task:
+        return self.description.task
+
+    def predict(
+        self, paths: Iterable[Path | str], *, batch_size: int = 32, top: int = 5, threshold: float = THRESHOLD
+    ) -> Iterator[Prediction]:
+        """Predicts the pictures that `find_pictures` finds, in that order; one that cannot be read gives an error.
+
+        Args:
+            paths: files, folders and globs.
+            batch_size: pictures computed at a time.
+            top: how many of the likeliest classes to tell.
+            threshold: in multilabel, the probability from which a picture has a label.
+        """
         views = ordered_map(self._view, find_pictures(paths))
         while batch := list(itertools.islice(views, batch_size)):
             readable = [view for _, view in batch if isinstance(view, Tensor)]
-            tops = iter(self._top(torch.stack(readable), top)) if readable else iter(())
+            scores = iter(self.scores(torch.stack(readable)).tolist() if readable else ())
             for path, view in batch:
                 if isinstance(view, Tensor):
-                    best = next(tops)
-                    yield Prediction(path=path, label=best[0][0], probability=best[0][1], top=best)
+                    yield self._told(path, next(scores), top=top, threshold=threshold)
                 else:
-                    yield Prediction(path=path, error=view)
+                    yield Prediction(path, error=view, task=self.task)
 
     @torch.inference_mode()
     def logits(self, pictures: Tensor) -> Tensor:
-        """uint8 [N, C, S, S], 0–255, to float32 [N, classes] on the CPU."""
+        """uint8 [N, C, S, S], 0–255, to what the network puts out, float32 [N, classes] on the CPU."""
         pictures = pictures.to(self._device, memory_format=torch.channels_last)
         inputs = normalize(pictures, mean=self.description.mean, std=self.description.std)
         return self._network(inputs).float().cpu()
 
-    def _top(self, pictures: Tensor, count: int) -> list[tuple[tuple[str, float], ...]]:
-        probabilities, labels = self.logits(pictures).softmax(dim=1).topk(min(max(count, 1), len(self.classes)))
-        return [
-            tuple((self.classes[label], value) for label, value in zip(row_labels, row_values, strict=True))
-            for row_labels, row_values in zip(labels.tolist(), probabilities.tolist(), strict=True)
-        ]
+    def scores(self, pictures: Tensor) -> Tensor:
+        """uint8 [N, C, S, S], 0–255, to float32 [N, classes]: probabilities, or values in regression."""
+        return as_scores(self.logits(pictures), self.description)
+
+    def _told(self, path: str, scores: list[float], *, top: int, threshold: float) -> Prediction:
+        named = list(zip(self.classes, scores, strict=True))
+        if self.task == "regression":
+            return Prediction(path, values=tuple(named), task=self.task)
+        likeliest = sorted(named, key=lambda pair: -pair[1])
+        best = tuple(likeliest[: max(top, 1)])
+        if self.task == "multilabel":
+            labels = tuple(name for name, probability in likeliest if probability >= threshold)
+            return Prediction(path, top=best, labels=labels, task=self.task)
+        return Prediction(path, label=best[0][0], probability=best[0][1], top=best)
 
     def _view(self, found: Found) -> tuple[str, Tensor | str]:
         """A picture as validation sees it, uint8 [C, S, S]; or the reason why it cannot be read."""
@@ -131,7 +162,31 @@ class Predictor:
         return str(found.path), view.contiguous()
 
 
+def as_scores(outputs: Tensor, description: Description) -> Tensor:
+    """A network's outputs [N, K] as what they stand for: probabilities, or values in the targets' own units."""
+    return SCORES[description.scores](outputs)
+
+
 # the weights
+
+
+def load_network(description: Description, path: Path) -> nn.Module:
+    """The described network with the weights of a safetensors file, on the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or does not fit.
+    """
+    tensors = _read_tensors(path, sha256=description.sha256)
+    network = build_model(
+        model_settings(description),
+        classes=len(description.classes),
+        channels=description.channels,
+        weights=Weights("none", None, None, ""),
+        task=description.task,
+    ).network
+    _check_fit(tensors, network.state_dict(), where=path)
+    network.load_state_dict(tensors)
+    return network
 
 
 def _read_tensors(path: Path, *, sha256: str) -> dict[str, Tensor]:

@@ -8,21 +8,35 @@ More keys than are named here may be there, and stay as they are.
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from trainables.data.catalog import Task
 from trainables.errors import UserError
+from trainables.tasks import Metric
 
 SCHEMA = 1
-METRICS: dict[str, Literal["max", "min"]] = {"val_accuracy": "max", "val_loss": "min"}
+# What a sweep may be judged by, and whether more or less of it is better.
+METRICS: dict[str, Literal["max", "min"]] = {
+    "val_accuracy": "max",
+    "val_top5": "max",
+    "val_balanced_accuracy": "max",
+    "val_f1": "max",
+    "val_auroc": "max",
+    "val_map": "max",
+    "val_mae": "min",
+    "val_rmse": "min",
+    "val_r2": "max",
+    "val_loss": "min",
+}
 
 _Json = dict[str, Any]
 
 
 class _Search(TypedDict):
-    metric: Literal["val_accuracy", "val_loss"]
+    metric: Metric
     trials: int
     hours: float | None
 
@@ -38,11 +52,20 @@ class _Spec(TypedDict):
     defaults: _Json
 
 
+class _Normalization(TypedDict):
+    """Of the training pictures, by channel, for values 0 to 1."""
+
+    mean: list[float]
+    std: list[float]
+
+
 class _Data(TypedDict):
     fingerprint: str
     short_side: int
     counts: dict[str, dict[str, int]]
     skipped: list[list[str]]
+    pictures: NotRequired[dict[str, int]]
+    normalization: NotRequired[_Normalization]
 
 
 class _Weights(TypedDict):
@@ -57,10 +80,12 @@ class _Record(TypedDict):
     file: str
     base: str
     spec: _Spec
+    task: NotRequired[Task]
     classes: list[str]
     channels: Literal[1, 3]
     data: _Data
     weights: dict[str, dict[str, _Weights]]
+    sharing_bytes: NotRequired[int]
     versions: dict[str, str | None]
 
 
@@ -87,6 +112,7 @@ def read_record(path: Path) -> dict[str, Any]:
             expected=f"schema {SCHEMA}",
         )
     _check(record, where=str(path))
+    record.setdefault("task", "classification")  # as were all sweeps before there was a choice
     return record
 
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from reports.ledger import Ledger, TrialRecord, best_of
 from reports.record import METRICS, SCHEMA, read_record
+from trainables.data.catalog import Task
 from trainables.errors import UserError
 
 RECORD = "sweep.json"
@@ -56,6 +57,17 @@ class Sweep:
     @property
     def mode(self) -> str:
         return metric_mode(self.metric)
+
+    @property
+    def task(self) -> Task:
+        return self.record["task"]
+
+    @property
+    def measured_normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the training pictures, by channel; empty in runs from before these were kept,
+        none of which has a trial that wants them."""
+        measured = self.record["data"].get("normalization", {"mean": (), "std": ()})
+        return tuple(measured["mean"]), tuple(measured["std"])
 
     def ledger(self, *, writable: bool = False) -> Ledger:
         return Ledger.open(self.folder, metric=self.metric, mode=self.mode, writable=writable)

@@ -2,31 +2,22 @@
 
     board = leaderboard(trials, metric="val_accuracy", mode="max", settings=["lr", "freeze"])
     print(plain(board))
-    by_freeze = comparison(trials_frame(run), "freeze", mode="max")
-    markdown(by_freeze)
+    markdown(board)
 
 Cells are plain values; text in them may come from anywhere (class names, paths, errors) and is made harmless by the
 drawing: in Markdown all that could be markup or HTML is escaped, in CSV a text that a spreadsheet would take for a
 formula (it begins with `=`, `+`, `-` or `@`) gets a leading `'`, and on a terminal no control character gets through.
 """
 
-from __future__ import annotations
-
 import csv
 import io
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from optuna.distributions import CategoricalDistribution
+from typing import Any
 
 from reports.ledger import TrialRecord
 from reports.ranking import ranked
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Cell = str | int | float | bool | None
 
@@ -69,50 +60,6 @@ def leaderboard(
         )
         rows.append(row if brief else (rank, *row, trial.error))
     return Table("Leaderboard", columns, tuple(rows))
-
-
-def comparison(frame: pd.DataFrame, setting: str, *, mode: str) -> Table:
-    """What each value of one setting led to, the best first.
-
-    Args:
-        frame: of `reports.frames.trials_frame`.
-        setting: the column to go by; a setting of few values.
-        mode: `max` or `min`.
-
-    Returns:
-        Columns: the setting, `trials`, `complete`, `pruned`, `failed` (counts), `best` and `median` (of complete
-        trials' values: a pruned one never showed what it would have reached), `epoch_seconds` (mean over all epochs).
-    """
-    rows: list[tuple[float, tuple[Cell, ...]]] = []
-    # By repr, so that True and 1, or "2" and 2, stay apart.
-    for _, group in frame.groupby(frame[setting].map(repr), sort=False):
-        counts = group["state"].value_counts()
-        values = group.loc[group["state"] == "complete", "value"].dropna()
-        epochs = int(group["epochs_run"].sum())
-        best = None if values.empty else float(values.max() if mode == "max" else values.min())
-        order = math.inf if best is None else -best if mode == "max" else best
-        row: tuple[Cell, ...] = (
-            _plain_value(group[setting].iloc[0]),
-            len(group),
-            *(int(counts.get(state, 0)) for state in ("complete", "pruned", "failed")),
-            best,
-            None if values.empty else float(values.median()),
-            float(group["seconds"].sum()) / epochs if epochs else None,
-        )
-        rows.append((order, row))
-    rows.sort(key=lambda pair: pair[0])
-    columns = (setting, "trials", "complete", "pruned", "failed", "best", "median", "epoch_seconds")
-    return Table(f"By {setting}", columns, tuple(row for _, row in rows))
-
-
-def categorical_settings(trials: Iterable[TrialRecord]) -> list[str]:
-    """The explored settings that are choices, what is frozen first, the rest in the order of the search space."""
-    names: dict[str, None] = {}
-    for trial in trials:
-        for name, distribution in trial.distributions.items():
-            if isinstance(distribution, CategoricalDistribution) and len(distribution.choices) > 1:
-                names[name] = None
-    return sorted(names, key=lambda name: name != "freeze")
 
 
 def varying_settings(trials: Sequence[TrialRecord], *, explored: Iterable[str]) -> list[str]:
@@ -233,8 +180,3 @@ def csv_cell(cell: Cell) -> str | int | float | None:
     if isinstance(cell, str) and cell.lstrip()[:1] in ("=", "+", "-", "@"):
         return "'" + cell
     return cell
-
-
-def _plain_value(value: Any) -> Cell:
-    """Python's own value for a number that pandas handed out."""
-    return value.item() if hasattr(value, "item") else value

@@ -7,35 +7,32 @@ Works while the sweep runs, after a crash, and before its first trial. Each file
 """
 
 import json
-from dataclasses import dataclass
+import shlex
 from pathlib import Path
 from typing import Any
 
-from reports.frames import frame_of_trials
-from reports.ledger import TrialRecord
-from reports.ranking import gap_to_second, ranked
-from reports.sweep import Sweep, standing
-from reports.tables import (
-    Table,
-    categorical_settings,
-    comparison,
-    escaped,
-    headlines,
-    leaderboard,
-    markdown,
-    records,
-    shown,
-    to_csv,
-    varying_settings,
-)
+from reports.answers import winner_file
+from reports.best_section import add_best_model
+from reports.comparison_section import add_comparisons
+from reports.leaderboard_section import add_leaderboard
+from reports.page import Page
+from reports.picture_sections import add_settings, add_trials
+from reports.ranking import ranked
+from reports.record_section import add_record
+from reports.results import Results
+from reports.sections import add_answer, lead
+from reports.sweep import Sweep
+from reports.tables import Table, escaped, headlines, leaderboard, markdown, records, shown, to_csv, varying_settings
 from trainables.errors import UserError
 from trainables.files import replaced
 
 SCHEMA = 1
+PAGE, DATA, WINNER = "index.html", "report.json", "best.yaml"
 
 
 def write_report(sweep: Sweep, folder: Path) -> list[Path]:
-    """Writes `leaderboard.md`, `leaderboard.csv` and `leaderboard.json`.
+    """Writes `index.html`, `leaderboard.md`, `leaderboard.csv`, `report.json` and, once a trial is complete,
+    `best.yaml`: a sweep file that trains the best trial again.
 
     Returns:
         The files' paths.
@@ -43,12 +40,26 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     Raises:
         UserError: the folder cannot be written.
     """
-    results = _Results.of(sweep)
+    results = Results.of(sweep)
+    best = results.answer.best
     texts = {
+        PAGE: _page(results, folder),
         "leaderboard.md": _markdown(results),
         "leaderboard.csv": _csv(results),
-        "leaderboard.json": json.dumps(_document(results), indent=2, ensure_ascii=False) + "\n",
+        DATA: json.dumps(_document(results), indent=2, ensure_ascii=False) + "\n",
     }
+    if best is not None:
+        texts[WINNER] = winner_file(sweep, best)
+    write_texts(folder, texts)
+    return [folder / name for name in texts]
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> None:
+    """Writes text files into a folder, each whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -58,37 +69,32 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
         raise UserError(
             f"the report cannot be written ({error.strerror or error})", where=str(folder), hint="give another folder"
         ) from error
-    return [folder / name for name in texts]
 
 
-@dataclass(frozen=True)
-class _Results:
-    """All that the files are made of, from one reading of the ledger, so that they agree with each other."""
-
-    sweep: Sweep
-    trials: list[TrialRecord]
-    standing: dict[str, Any]
-    gap: float | None
-    comparisons: list[Table]
-
-    @classmethod
-    def of(cls, sweep: Sweep) -> "_Results":
-        ledger = sweep.ledger()
-        trials = ledger.trials()
-        frame = frame_of_trials(trials)
-        return cls(
-            sweep=sweep,
-            trials=trials,
-            standing=standing(sweep, ledger, trials),
-            gap=gap_to_second(trials, mode=sweep.mode),
-            comparisons=[comparison(frame, name, mode=sweep.mode) for name in categorical_settings(trials)],
-        )
+def _page(results: Results, folder: Path) -> str:
+    page = Page(title=results.sweep.name, lead=lead(results))
+    add_answer(page, results, reproduce=_reproduce(results, folder))
+    add_leaderboard(page, results)
+    add_comparisons(page, results)
+    add_trials(page, results)
+    add_settings(page, results)
+    add_best_model(page, results)
+    add_record(page, results)
+    return page.html()
 
 
-def _markdown(results: _Results) -> str:
+def _reproduce(results: Results, folder: Path) -> str | None:
+    best = results.answer.best
+    if best is None:
+        return None
+    name = f"{results.sweep.name}-trial-{best.number}"
+    return f"tune search --space {shlex.quote(str(folder / WINNER))} --name {shlex.quote(name)}"
+
+
+def _markdown(results: Results) -> str:
     """The leaderboard with the settings that differ, comparisons by choice, and the settings all trials share."""
     sweep, trials = results.sweep, results.trials
-    lines = headlines(results.standing, gap=results.gap)
+    lines = headlines(results.standing, gap=results.answer.gap)
     text = f"# {escaped(shown(sweep.name))}\n\n" + "".join(f"- {escaped(shown(line))}\n" for line in lines)
     if not trials:
         return text
@@ -102,7 +108,7 @@ def _markdown(results: _Results) -> str:
     return text + "".join(f"\n## {escaped(table.title)}\n\n{markdown(table)}" for table in sections)
 
 
-def _csv(results: _Results) -> str:
+def _csv(results: Results) -> str:
     """Every setting of every trial, the explored ones first."""
     sweep, trials = results.sweep, results.trials
     settings = dict.fromkeys(sweep.record["spec"]["space"])
@@ -110,11 +116,15 @@ def _csv(results: _Results) -> str:
     return to_csv(leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=list(settings)))
 
 
-def _document(results: _Results) -> dict[str, Any]:
+def _document(results: Results) -> dict[str, Any]:
+    answer = results.answer
     return {
         **results.standing,
         "schema": SCHEMA,
-        "gap_to_second": results.gap,
+        "gap_to_second": answer.gap,
+        "standard_error": answer.noise,
+        "within_noise": answer.within_noise,
+        "cost": {"epochs": answer.epochs, "trial_seconds": answer.trial_seconds, "wall_seconds": answer.wall_seconds},
         "leaderboard": [
             {
                 "rank": rank,

@@ -80,6 +80,7 @@ def make_run(
             "skipped": [],
         },
         "weights": {"none": {"resnet18": {"kind": "none", "path": None, "digest": None, "note": "random weights"}}},
+        "sharing_bytes": 0,
         "versions": {"tuneyard": "0.1.0"},
     }
     (run / "sweep.json").write_text(json.dumps(record), encoding="utf-8")

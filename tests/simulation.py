@@ -123,7 +123,9 @@ class Simulation:
         rows = []
         for trial in self.open().trials():
             row = dataclasses.asdict(dataclasses.replace(trial, started=None, ended=None, distributions={}))
-            row["epochs"] = [{k: v for k, v in e.items() if k not in ("seconds", "elapsed")} for e in row["epochs"]]
+            row["epochs"] = [
+                {k: v for k, v in e.items() if not k.startswith(("seconds", "elapsed"))} for e in row["epochs"]
+            ]
             rows.append(row)
         return rows
 
@@ -151,7 +153,7 @@ class CrashingJournal:
             if self._how != "before":
                 original(journal, logs)
             if self._how == "torn":
-                _tear_last_line(Path(journal._file_path))
+                _tear_last_line(journal.path)
             raise Crash
 
         patch.setattr(JournalFile, "append_logs", append_logs)

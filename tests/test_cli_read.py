@@ -22,6 +22,7 @@ from reports.sweep import Sweep, describe
 from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.data.cache import kind_folder
 from trainables.errors import UserError
+from trainables.settings import TrialSettings
 from tuning import doctor as doctor_module
 from tuning.cli.doctor import doctor
 from tuning.cli.list import list_
@@ -201,9 +202,10 @@ def test_report_says_where_the_files_are(tmp_path: Path, invoke: Invoke) -> None
     run = make_run(tmp_path)
     lines = invoke(report, "resnet18").stdout.splitlines()
     assert lines[0] == "interrupted; 10 of 12 trials begun of up to 3 epochs"
-    assert lines[3:] == [str(run / "report" / f"leaderboard.{kind}") for kind in ("md", "csv", "json")]
+    files = ["index.html", "leaderboard.md", "leaderboard.csv", "report.json", "best.yaml"]
+    assert lines[3:] == [str(run / "report" / name) for name in files]
     invoke(report, run, "-o", tmp_path / "out" / "deep")
-    assert len(list((tmp_path / "out" / "deep").iterdir())) == 3
+    assert len(list((tmp_path / "out" / "deep").iterdir())) == 5
 
 
 def test_report_of_a_folder_that_cannot_be_written_leaves_the_run_alone(tmp_path: Path, invoke: Invoke) -> None:
@@ -231,12 +233,13 @@ class FakePredictor:
     """Predicts what a picture's name says; `bad…` cannot be read."""
 
     classes = ("ants", "a long class name")
+    task = "classification"
 
     @classmethod
     def load(cls, folder: Path) -> "FakePredictor":
         return cls()
 
-    def predict(self, paths: list[str], *, batch_size: int, top: int) -> Iterator[Prediction]:
+    def predict(self, paths: list[str], *, batch_size: int, top: int, threshold: float) -> Iterator[Prediction]:
         for path in paths:
             if path.startswith("bad"):
                 yield Prediction(path=path, error="not\na picture")
@@ -371,17 +374,19 @@ def test_doctor_shows_and_clears_the_cache(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_predicting_process_needs_the_exported_folder_alone(tmp_path: Path) -> None:
     """Trains, exports, deletes the run, predicts by command in a new process."""
-    from test_export_predict import COMMON, paint, train_run
+    from test_export_predict import COMMON, paint
 
-    from trainables.models.weights import Weights
+    from trainables.data.sources import DataSettings
+    from trained import train_run
     from tuning.cli.export import export
 
     pictures = paint(tmp_path / "pictures", per_class=3)
-    trial = {**COMMON, "model": "squeezenet1_1", "weights": "none", "epochs": 1}
-    run = train_run(tmp_path, pictures, [trial], weights_of=lambda _: Weights("none", None, None, "random"))
+    trial = TrialSettings(model="squeezenet1_1", weights="none", epochs=1, **COMMON)
+    run = train_run(tmp_path, DataSettings(source="folder", path=str(pictures)), [trial])
     value = Sweep.open(run).ledger().trials()[0].value
-    result = CliRunner().invoke(export, [str(run), "-o", str(tmp_path / "model")])
+    result = CliRunner().invoke(export, [str(run), "--formats", "safetensors", "-o", str(tmp_path / "model")])
     assert result.stdout.splitlines()[0] == str(tmp_path / "model")
+    assert result.stdout.splitlines()[1].startswith("  model.safetensors: the same scores as the trained network on 6 ")
     shutil.rmtree(run)
     code = "from tuning.cli.predict import predict; predict()"
     command = [sys.executable, "-c", code, str(tmp_path / "model"), str(pictures / "val"), "--json"]

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from trainables.data.sources import Catalog, DataSettings, read_catalog
-from trainables.data.splits import stratified_split
+from trainables.data.catalog import Catalog, Picture
+from trainables.data.sources import DataSettings, read_catalog
+from trainables.data.splits import limited, stratified_split
 from trainables.errors import UserError
 from trainables.settings import setting_docs
 
@@ -165,7 +166,9 @@ class TestOneFolderOfClasses:
 
 class TestErrors:
     def test_missing_path(self):
-        with pytest.raises(UserError, match=r"^data\.path: missing: expected a folder of pictures"):
+        with pytest.raises(
+            UserError, match=r"^data\.path: folder needs data\.path: expected the path of a folder of pictures"
+        ):
             read_catalog(DataSettings(source="folder"), base=Path())
 
     def test_no_such_folder(self, tmp_path):
@@ -287,9 +290,39 @@ def test_one_more_picture_moves_few_others():
     assert sum(old != new for old, new in zip(before, after, strict=True)) <= 2
 
 
+@given(
+    counts=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 20)), min_size=2, max_size=6),
+    limit=st.integers(1, 300),
+    seed=st.integers(0, 1000),
+)
+def test_a_limit_keeps_every_class_and_its_share(counts, limit, seed):
+    pictures = tuple(
+        Picture(f"{split}/{label}/{number}", label, split)
+        for label, pair in enumerate(counts)
+        for split, size in zip(("train", "val"), pair, strict=True)
+        for number in range(size)
+    )
+    whole = Catalog("folder", Path(), tuple(map(str, range(len(counts)))), 3, pictures)
+    training = sum(size for size, _ in counts)
+    if limit < min(len(counts), training):
+        with pytest.raises(UserError, match="fewer training pictures than there are classes"):
+            limited(whole, limit=limit, seed=seed)
+        return
+    part = limited(whole, limit=limit, seed=seed)
+    assert set(part.pictures) <= set(pictures)
+    kept = [picture.label for picture in part.pictures if picture.split == "train"]
+    assert len(kept) == min(limit, training)
+    for label, (size, validating) in enumerate(counts):
+        assert kept.count(label) >= 1
+        fair = size * len(kept) / training
+        assert fair - len(counts) < kept.count(label) <= fair + 1
+        assert any(p.split == "val" and p.label == label for p in part.pictures) == (validating > 0)
+    assert limited(whole, limit=limit, seed=seed) == part
+
+
 def test_every_data_setting_is_documented():
     docs = setting_docs(DataSettings)
-    assert [doc.name for doc in docs] == ["source", "path", "val", "test", "seed", "color", "on_bad_image"]
+    assert {"task", "pattern", "target_columns", "limit", "official_test"} <= {doc.name for doc in docs}
     assert all(doc.text.endswith(".") for doc in docs)
 
 

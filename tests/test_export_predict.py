@@ -1,6 +1,5 @@
 """Export and predict: the folder gives the sweep's own accuracy without the sweep, and is checked as a stranger's."""
 
-import dataclasses
 import json
 import math
 import os
@@ -15,35 +14,34 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from click.testing import CliRunner
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
-from reports import card
 from reports import export as export_module
 from reports.export import export_model
 from reports.folders import replaced_folder
-from reports.ledger import Ledger
-from reports.modelfile import DESCRIPTION, WEIGHTS, Description, read_description
+from reports.modelfile import DESCRIPTION, PREDICTIONS, PT2, WEIGHTS, Description, read_description
 from reports.picture_files import find_pictures
 from reports.predict import Predictor
+from reports.recipe import plain_recipe
 from reports.starting_weights import starting_words, weights_here
 from reports.sweep import Sweep
 from reports.tables import escaped
 from runs import make_run
-from trainables.data.cache import cache_folder
-from trainables.data.pixels import build_store
-from trainables.data.sources import DataSettings, read_catalog
-from trainables.data.transforms import short_side_for
+from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.files import checkpoint_path, file_digest
-from trainables.finetune import finetune
 from trainables.models.heads import adapt_first_conv, replace_head
 from trainables.models.nets import bare_network
-from trainables.models.weights import Weights, imagenet_path, resolve_weights
+from trainables.models.weights import imagenet_path, resolve_weights
 from trainables.models.zoo import MODELS, facts
 from trainables.settings import TrialSettings
+from trained import train_run
+from tuning.cli.export import export
+from tuning.cli.predict import predict
 
 CLASSES = ("<b>ants</b>", "bees | `wasps`")
 COMMON = {"image_size": 40, "precision": "fp32", "batch_size": 4, "augment": "flip", "lr": 0.005}
@@ -65,43 +63,6 @@ def paint(folder: Path, *, per_class: int = 6, mode: str = "RGB") -> Path:
     return folder
 
 
-def train_run(
-    root: Path,
-    pictures: Path,
-    trials: list[dict],
-    *,
-    weights_of: Callable[[TrialSettings], Weights],
-    color: str = "rgb",
-) -> Path:
-    """A run whose trials were really trained, in the order of writes of a sweep's driver, without Ray."""
-    run = make_run(root / "runs", trials=[])
-    settings = [TrialSettings(**{**COMMON, **trial}) for trial in trials]
-    catalog = read_catalog(DataSettings(source="folder", path=str(pictures), color=color), base=root)
-    short = short_side_for(settings[0].image_size, settings[0].center_crop)
-    store = build_store(catalog, short_side=short, cache=cache_folder(), on_bad_image="error")
-    record = json.loads((run / "sweep.json").read_text())
-    record |= {"classes": list(store.classes), "channels": store.channels, "weights": {}}
-    record["data"] = {
-        "fingerprint": store.fingerprint,
-        "short_side": store.short_side,
-        "counts": store.counts(),
-        "skipped": [],
-    }
-    ledger = Ledger.open(run, metric="val_accuracy", mode="max", writable=True)
-    for setting in settings:
-        weights = weights_of(setting)
-        record["weights"].setdefault(setting.weights, {})[setting.model] = dataclasses.asdict(weights)
-        number = ledger.study.ask().number
-        ledger.record_settings(number, dataclasses.asdict(setting))
-        for result in finetune(setting, store=store, data_seed=0, weights=weights):
-            checkpoint = checkpoint_path(number, result.epoch)
-            result.snapshot().save(run / checkpoint)
-            ledger.record_epoch(number, {**result.metrics(), "elapsed": 0.0, "checkpoint": checkpoint})
-        ledger.finish(number, "complete")
-    (run / "sweep.json").write_text(json.dumps(record))
-    return run
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `runs/resnet18` (two trials), `pictures` and `start.pth`; tests copy what they change."""
@@ -113,7 +74,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"model": "squeezenet1_1", "weights": "start.pth", "freeze": "backbone", "epochs": 2, "seed": 1},
         {"model": "squeezenet1_1", "weights": "start.pth", "freeze": "none", "epochs": 1, "lr": 1e-6},
     ]
-    train_run(root, root / "pictures", trials, weights_of=lambda s: resolve_weights(s.weights, s.model, base=root))
+    data = DataSettings(source="folder", path=str(root / "pictures"))
+    settings = [TrialSettings(**{**COMMON, **trial}) for trial in trials]
+    train_run(root, data, settings, weights_of=lambda s: resolve_weights(s.weights, s.model, base=root))
     return root
 
 
@@ -179,7 +142,7 @@ def test_the_description_says_where_the_model_comes_from(trained: Path, exported
     for file in (DESCRIPTION, "README.md"):
         assert str(trained) not in (exported / file).read_text()
     assert set(load_file(exported / WEIGHTS)) == set(models.squeezenet1_1().state_dict())
-    assert sorted(path.name for path in exported.iterdir()) == ["README.md", DESCRIPTION, WEIGHTS]
+    assert sorted(path.name for path in exported.iterdir()) == ["README.md", DESCRIPTION, WEIGHTS, PREDICTIONS]
     assert exported.stat().st_mode & 0o777 == 0o755
 
 
@@ -205,9 +168,9 @@ def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: 
 def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, model: str, freeze: str | int) -> None:
     """What is frozen comes from the seed alone, and grey pictures have one channel."""
     paint(tmp_path / "pictures", per_class=2, mode="L")
-    trial = {"model": model, "weights": "none", "freeze": freeze, "epochs": 1, "seed": 5}
-    none = Weights("none", None, None, "random")
-    run = train_run(tmp_path, tmp_path / "pictures", [trial], weights_of=lambda _: none, color="grey")
+    trial = TrialSettings(model=model, weights="none", freeze=freeze, epochs=1, seed=5, **COMMON)
+    data = DataSettings(source="folder", path=str(tmp_path / "pictures"), color="grey")
+    run = train_run(tmp_path, data, [trial])
     sweep = Sweep.open(run)
     folder = export_model(sweep, tmp_path / "model")
     predictor = Predictor.load(folder)
@@ -220,7 +183,7 @@ def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, mo
         patch.chdir(folder)
         exec(code.replace('"picture.jpg"', repr(str(picture))), names)
     (ours,) = predictor.predict([picture])
-    assert float(names["probabilities"].max()) == pytest.approx(ours.probability, abs=0.02)
+    assert float(names["scores"].max()) == pytest.approx(ours.probability, abs=0.02)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -229,7 +192,8 @@ def test_the_recipe_builds_our_network(name: str, channels: int) -> None:
     """One model of each kind that needs options of its own, on torch's meta device: names and shapes alone."""
     size = 320 if name == "inception_v3" else 224 * 2
     description = Description(name, ("a", "b", "c"), channels, size, 0.875, 512, (0.5,) * 3, (0.5,) * 3, "")
-    code = card._recipe(description)
+    code = plain_recipe(description)
+    assert code is not None
     code = code[code.index("network = ") : code.index("network.load_state_dict")]
     names: dict = {"torch": torch, "torchvision": torchvision}
     with torch.device("meta"):
@@ -496,6 +460,29 @@ def test_find_pictures(tmp_path: Path) -> None:
     assert names(tmp_path / "**" / "*.png") == ["[x].png", "b/1.png"]
     (tmp_path / "b" / "circle").symlink_to(tmp_path)
     assert names(tmp_path) == ["[x].png", "a.jpeg", "b/1.png", "b/2.JPG"]
+
+
+def test_a_sweep_stands_for_its_best_model(run: Path, trained: Path, exported: Path) -> None:
+    with pytest.raises(UserError, match=r"this sweep has no exported model yet; tune export"):
+        Predictor.load(run)
+    shutil.copytree(exported, run / "best")
+    assert accuracy(Predictor.load(run), trained / "pictures") == accuracy(
+        Predictor.load(exported), trained / "pictures"
+    )
+    words = [run.name, str(trained / "pictures" / "val"), "--runs", str(run.parent), "--csv"]
+    lines = CliRunner().invoke(predict, words).stdout.splitlines()
+    assert len(lines) == 1 + 12
+
+
+def test_the_command_takes_formats_by_name(run: Path, tmp_path: Path) -> None:
+    words = [str(run), "-o", str(tmp_path / "out"), "--formats"]
+    refused = CliRunner().invoke(export, [*words, "safetensors,tflite"])
+    assert isinstance(refused.exception, UserError)
+    assert "--formats: no such format: got 'tflite', expected some of safetensors, pt2, onnx" in str(refused.exception)
+    done = CliRunner().invoke(export, [*words, "safetensors, pt2"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {WEIGHTS, DESCRIPTION, "README.md", PREDICTIONS, PT2}
+    assert done.stdout.splitlines()[1].startswith(f"  {WEIGHTS}, {PT2}: the same scores as the trained network on 12 ")
+    assert "val_accuracy" in done.stdout
 
 
 # a folder from a stranger

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.meta_device import meta_device
 from trainables.models import zoo
 from trainables.models.build import Model, build_model
 from trainables.models.freezing import freeze, parameter_groups, thaw, trainable_names, training_mode
@@ -16,7 +17,15 @@ from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
 
 NONE = Weights("none", None, None, "")
-SIZES = {"resnet18": 32, "squeezenet1_1": 32, "mobilenet_v3_small": 32, "densenet121": 32, "vit_b_32": 32}
+SIZES = {
+    "resnet18": 32,
+    "squeezenet1_1": 32,
+    "mobilenet_v3_small": 32,
+    "densenet121": 32,
+    "vit_b_32": 32,
+    "small_cnn": 28,
+    "residual34": 32,
+}
 
 
 def build(name: str = "resnet18", **changes) -> Model:
@@ -50,7 +59,9 @@ def train(model: Model, *, freeze_batchnorm: bool = True, steps: int = 2, optimi
 
 def frozen_names(model: Model) -> set[str]:
     paths = [path for stage in model.facts.stages[: model.frozen] for path in stage.modules]
-    return {key for key in copy(model) if any(key == path or key.startswith(f"{path}.") for path in paths)}
+    return {
+        key for key in model.network.state_dict() if any(key == path or key.startswith(f"{path}.") for path in paths)
+    }
 
 
 def batchnorm_buffers(model: Model) -> set[str]:
@@ -85,6 +96,29 @@ def test_training_changes_what_trainable_names_says_and_nothing_else(name, which
     assert not moved & still
     assert names == set(before) - still - _constants(model)
     assert all((parameter.grad is None) == (name in still) for name, parameter in model.network.named_parameters())
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_gradients_reach_just_what_is_not_frozen_in_every_model(name):
+    """On the meta device, which knows what gets a gradient; the tests above have values, of small networks."""
+    facts = zoo.facts(name)
+    with meta_device():
+        settings = TrialSettings(model=name, image_size=facts.image_size, freeze=len(facts.stages) // 2)
+        model = build_model(settings, classes=3, channels=3, weights=NONE)
+        training_mode(model, freeze_batchnorm=True)
+        model.network(torch.empty(2, 3, facts.image_size, facts.image_size)).sum().backward()
+    still = frozen_names(model)
+    assert still
+    assert {n for n, parameter in model.network.named_parameters() if parameter.grad is None} == {
+        n for n, _ in model.network.named_parameters() if n in still
+    }
+    moving = {
+        f"{path}.running_mean"
+        for path, module in model.network.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and module.training
+    }
+    assert moving == {n for n in batchnorm_buffers(model) if n.endswith("running_mean")} - still
+    assert trainable_names(model) == set(model.network.state_dict()) - still - _constants(model)
 
 
 def _constants(model: Model) -> set[str]:
@@ -190,3 +224,57 @@ def test_parameter_groups_are_the_backbone_and_the_head():
     thaw(model)
     again = parameter_groups(model, lr=0.1, head_lr_factor=10, weight_decay=0.01)
     assert [id(p) for group in again for p in group["params"]] == [id(p) for p in everything]
+
+
+# ---- layer_decay -------------------------------------------------------------------------------------------------
+
+
+def test_each_stage_learns_at_its_share_of_the_rate_of_the_one_behind_it():
+    model = build(freeze="layer1")
+    groups = parameter_groups(model, lr=0.1, head_lr_factor=10, layer_decay=0.5, weight_decay=0.01)
+    assert [group["name"] for group in groups] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    assert [group["lr"] for group in groups] == [0.1 * 0.5**4, 0.1 * 0.5**3, 0.1 * 0.5**2, 0.1 * 0.5, 0.1, 1.0]
+    assert {group["weight_decay"] for group in groups} == {0.01}
+    everything = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(everything) == sorted(map(id, model.network.parameters()))
+    thaw(model)
+    again = parameter_groups(model, lr=0.1, head_lr_factor=10, layer_decay=0.5, weight_decay=0.01)
+    assert [id(parameter) for group in again for parameter in group["params"]] == everything
+
+
+@pytest.mark.parametrize("name", [*SIZES, "alexnet_2012"])
+def test_a_group_has_the_parameters_of_its_stage_and_each_is_in_one(name):
+    with meta_device():
+        facts = zoo.facts(name)
+        model = build_model(TrialSettings(model=name, image_size=facts.image_size), classes=2, channels=3, weights=NONE)
+    groups = parameter_groups(model, lr=0.1, layer_decay=0.9)
+    for group, stage in zip(groups[:-1], facts.stages, strict=True):
+        wanted = {id(p) for path in stage.modules for p in _parameters(model, path) if isinstance(p, nn.Parameter)}
+        assert {id(p) for p in group["params"]} == wanted
+        assert group["params"]
+    assert sum(len(group["params"]) for group in groups) == len(list(model.network.parameters()))
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_groups_of_one_rate_train_as_the_backbone_in_one_group_does(optimizer):
+    """What a decay that is next to none does, step for step, is what none does."""
+    trained = []
+    for decay in (1.0, 1.0 - 1e-16):
+        model = build("squeezenet1_1")
+        train(model, optimizer=optimizer(parameter_groups(model, lr=0.01, layer_decay=decay)))
+        trained.append(copy(model))
+    assert 1.0 - 1e-16 < 1.0
+    assert [name for name in trained[0] if not torch.equal(trained[0][name], trained[1][name])] == []
+
+
+def test_a_thaw_keeps_the_rates_apart():
+    model = build(freeze="layer3")
+    made = train(model, optimizer=torch.optim.SGD(parameter_groups(model, lr=0.01, layer_decay=0.1), momentum=0.9))
+    saved = made.state_dict()
+    thaw(model)
+    again = torch.optim.SGD(parameter_groups(model, lr=0.01, layer_decay=0.1), momentum=0.9)
+    again.load_state_dict(saved)
+    before = copy(model)
+    train(model, optimizer=again, steps=1)
+    moved = changed(model, before)
+    assert {"conv1.weight", "layer4.0.conv1.weight", "fc.weight"} <= moved

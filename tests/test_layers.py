@@ -9,12 +9,18 @@ from typing import Any, get_args
 import pytest
 
 from conftest import PROJECT
+from reports.record import METRICS
 from trainables import settings
-from trainables.data.sources import DataSettings
+from trainables.data.catalog import Task
+from trainables.data.csv_table import TASKS
+from trainables.data.published_sets import SETS
+from trainables.data.sources import ONLY_FOR, OWN_READERS, DataSettings
 from trainables.settings import TrialSettings
+from trainables.tasks import LOSSES_OF, METRICS_OF, TRAINING_SCORE_OF, Metric
 from trainables.training.losses import LOSSES
 from trainables.training.optimizers import OPTIMIZERS
 from trainables.training.schedules import SCHEDULES
+from trainables.training.scores import SCORES
 from tuning.checking import hints_of
 from tuning.cli.main import COMMANDS
 from tuning.sampling import PRUNERS, SAMPLERS
@@ -102,24 +108,19 @@ def literals(record: type, name: str) -> tuple[Any, ...]:
     [
         (literals(TrialSettings, "optimizer"), OPTIMIZERS),
         (literals(TrialSettings, "schedule"), SCHEDULES),
-        (literals(TrialSettings, "loss"), LOSSES),
+        (literals(TrialSettings, "loss"), {"auto": None, **LOSSES}),
+        (get_args(Metric), METRICS),
+        (get_args(Task), SCORES),
+        (tuple(SCORES), LOSSES_OF),
+        (tuple(SCORES), METRICS_OF),
+        (tuple(SCORES), TRAINING_SCORE_OF),
         (literals(SearchSettings, "sampler"), SAMPLERS),
         (literals(SearchSettings, "pruner"), PRUNERS),
     ],
-    ids=["optimizer", "schedule", "loss", "sampler", "pruner"],
+    ids=["optimizer", "schedule", "loss", "metric", "scores", "losses", "metrics", "training", "sampler", "pruner"],
 )
 def test_a_table_has_what_the_settings_offer(choices: tuple[str, ...], table: dict[str, Any]) -> None:
     assert choices == tuple(table)
-
-
-@pytest.mark.parametrize("name", get_args(settings.Optimizer))
-@pytest.mark.parametrize("schedule", get_args(settings.Schedule))
-def test_every_optimizer_and_schedule_can_be_built(name: settings.Optimizer, schedule: settings.Schedule) -> None:
-    import torch
-
-    trial = TrialSettings(optimizer=name, schedule=schedule)
-    optimizer = OPTIMIZERS[name]([{"params": [torch.nn.Parameter(torch.zeros(2))], "lr": trial.lr}], trial)
-    SCHEDULES[schedule](optimizer, trial)
 
 
 @pytest.mark.parametrize("augment", get_args(settings.Augment))
@@ -130,7 +131,8 @@ def test_every_augmentation_gives_a_view(augment: settings.Augment) -> None:
 
     draws = uniforms(0, 1, [0], UNIFORMS)[0]
     picture = torch.zeros(3, 12, 16, dtype=torch.uint8)
-    assert training_view(picture, size=8, center_crop=1.0, augment=augment, uniforms=draws).shape == (3, 8, 8)
+    trial = TrialSettings(image_size=8, center_crop=1.0, augment=augment)
+    assert training_view(picture, settings=trial, uniforms=draws).shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("precision", get_args(settings.Precision))
@@ -145,12 +147,14 @@ def test_every_precision_is_known(precision: settings.Precision) -> None:
     assert autocast_dtype(precision, torch.device("cuda" if precision == "fp16" else "cpu")) in expected
 
 
-@pytest.mark.parametrize("source", literals(DataSettings, "source"))
-def test_every_source_can_be_read(source: str, picture_folder) -> None:
-    from trainables.data.sources import read_catalog
+def test_every_source_has_its_reader() -> None:
+    assert literals(DataSettings, "source") == (*OWN_READERS, *SETS)
+    assert hints_of(DataSettings).keys() >= ONLY_FOR.keys()
+    assert {source for sources in ONLY_FOR.values() for source in sources} <= {*OWN_READERS, *SETS}
 
-    path = str(picture_folder({"ants": 10, "bees": 10})) if source == "folder" else None
-    assert read_catalog(DataSettings(source=source, path=path), base=Path()).pictures  # type: ignore[arg-type]
+
+def test_every_task_has_its_reader() -> None:
+    assert get_args(Task) == tuple(TASKS)
 
 
 def test_every_command_has_its_file() -> None:

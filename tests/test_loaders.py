@@ -56,10 +56,10 @@ class TestTraining:
         images = torch.cat([images for images, _ in batches(store, epoch=2, data_seed=9)])
         labels = torch.cat([labels for _, labels in batches(store, epoch=2, data_seed=9)])
         assert sorted(order) == store.indices("train").tolist()
-        assert torch.equal(labels, store.labels[order])
+        assert torch.equal(labels, store.targets[order])
         for place, index in enumerate(order):
             row = uniforms(9, 2, [index], UNIFORMS)[0]
-            expected = training_view(store[index], size=16, center_crop=0.875, augment="standard", uniforms=row)
+            expected = training_view(store[index], settings=SETTINGS, uniforms=row)
             assert torch.equal(images[place], expected)
 
     def test_drop_last(self, store):
@@ -110,7 +110,7 @@ class TestEvaluation:
         found = list(evaluation_batches(store, "val", settings=SETTINGS, batch_size=3))
         assert [len(labels) for _, labels in found] == [3, 3, 2]
         indices = store.indices("val").tolist()
-        assert torch.equal(torch.cat([labels for _, labels in found]), store.labels[indices])
+        assert torch.equal(torch.cat([labels for _, labels in found]), store.targets[indices])
         for image, index in zip(torch.cat([images for images, _ in found]), indices, strict=True):
             assert torch.equal(image, validation_view(store[index], size=16, center_crop=0.875))
 

@@ -227,8 +227,8 @@ class TestStore:
         root = picture_folder(FOUR)
         store = build(root, tmp_path / "cache")
         assert (len(store), store.classes, store.channels, store.short_side) == (10, ("a", "b"), 3, 16)
-        assert store.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
-        assert store.labels.dtype == torch.int64
+        assert store.targets.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
+        assert store.targets.dtype == torch.int64
         assert store.indices("train").tolist() == [0, 1, 2, 3, 4, 5]
         assert store.indices("val").tolist() == [6, 7, 8, 9]
         assert store.indices("test").tolist() == []
@@ -309,7 +309,7 @@ class TestStore:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("file", ["pixels.bin", "index.npy", "header.json", "seal.json"])
+    @pytest.mark.parametrize("file", ["pixels.bin", "index.npy", "targets.npy", "header.json", "seal.json"])
     @pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
     def test_a_damaged_store_is_built_again(self, picture_folder, tmp_path, file, harm):
         root = picture_folder(FOUR)
@@ -335,7 +335,7 @@ class TestDamage:
         store = build(picture_folder(FOUR), tmp_path / "cache")
         np.save(store.path / "index.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
         seal = json.loads((store.path / "seal.json").read_text())
-        seal["index"] = pixels_module.content_digest((store.path / "index.npy").read_bytes())
+        seal["index.npy"] = pixels_module.content_digest((store.path / "index.npy").read_bytes())
         (store.path / "seal.json").write_text(json.dumps(seal))
         with pytest.raises(DamagedStoreError, match="allow_pickle"):
             PixelStore.open(store.path)
@@ -428,7 +428,7 @@ class TestBadPictures:
         store = build(self.spoiled(picture_folder), tmp_path / "cache", on_bad_image="skip")
         assert [name for name, _ in store.skipped] == ["train/a/0.png", "train/b/gone.jpg", "val/b/1.png"]
         assert store.counts() == {"train": {"a": 2, "b": 3}, "val": {"a": 2, "b": 1}}
-        assert store.labels.tolist() == [0, 0, 1, 1, 1, 0, 0, 1]
+        assert store.targets.tolist() == [0, 0, 1, 1, 1, 0, 0, 1]
 
     def test_a_repaired_picture_is_taken(self, picture_folder, tmp_path):
         root = self.spoiled(picture_folder)

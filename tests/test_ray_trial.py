@@ -2,6 +2,7 @@
 
 import dataclasses
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,17 +14,9 @@ from trainables.data.store import DamagedStoreError
 from trainables.errors import TrialError, UserError
 from trainables.hardware import describe_hardware, look_at_gpus, pick_device
 from trainables.models.weights import Weights
-from trainables.ray_trial import TrialJob, run_trial
+from trainables.ray_trial import TrialJob, Worker, run_trial
 from trainables.settings import TrialSettings
 from tuning.engine import _reason
-
-
-@pytest.fixture
-def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """What is reported to Ray."""
-    reported: list[dict] = []
-    monkeypatch.setattr(ray_trial.tune, "report", reported.append)
-    return reported
 
 
 @pytest.fixture
@@ -51,10 +44,9 @@ def test_a_job_comes_back_from_rays_config(job: TrialJob) -> None:
     assert TrialJob.from_config(job.to_config()) == job
 
 
-def test_a_trial_that_cannot_go_on(job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_cannot_go_on(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, TrialError("diverged: lower lr"))
-    run_trial(job.to_config())
-    assert reports == [{"failure": "diverged: lower lr"}]
+    assert list(run_trial(job.to_config())) == [{"failure": "diverged: lower lr"}]
 
 
 @pytest.mark.parametrize(
@@ -68,11 +60,10 @@ def test_a_trial_that_cannot_go_on(job: TrialJob, reports: list[dict], monkeypat
     ids=["torch", "cuDNN", "cuBLAS", "CUDA"],
 )
 def test_gpu_memory_is_named_with_what_to_change(
-    error: RuntimeError, job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
+    error: RuntimeError, job: TrialJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, error)
-    run_trial(job.to_config())
-    (report,) = reports
+    (report,) = run_trial(job.to_config())
     assert report["failure"].startswith("CUDA out of memory at batch_size 64 and image_size 224 (")
     assert "lower one of them" in report["failure"]
     assert "\n" not in report["failure"]
@@ -86,13 +77,10 @@ def test_gpu_memory_is_named_with_what_to_change(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_lost_gpu_costs_the_process(
-    error: RuntimeError, job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_gpu_costs_the_process(error: RuntimeError, job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, error)
     with pytest.raises(RuntimeError, match="CUDA error"):
-        run_trial(job.to_config())
-    assert reports == []
+        next(run_trial(job.to_config()))
 
 
 @pytest.mark.parametrize(
@@ -105,15 +93,14 @@ def test_a_lost_gpu_costs_the_process(
     ids=lambda error: type(error).__name__,
 )
 def test_what_is_no_trials_fault_is_told_apart(
-    error: Exception, job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
+    error: Exception, job: TrialJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, error)
-    run_trial(job.to_config())
-    assert reports == [{"storage": str(error)}]
+    assert list(run_trial(job.to_config())) == [{"storage": str(error)}]
 
 
 def test_memory_is_given_back_however_a_trial_ends(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When Ray stops a trial, `tune.report` raises SystemExit in it; its traceback must not keep the network."""
+    """A trial that is stopped ends where it last reported; the traceback of that must not keep the network."""
 
     class Network:
         pass
@@ -121,16 +108,42 @@ def test_memory_is_given_back_however_a_trial_ends(job: TrialJob, monkeypatch: p
     networks: list[weakref.ref] = []
     alive: list[bool] = []
 
-    def stopped(*_args: object) -> None:
+    def epochs(*_args: object) -> Iterator[dict]:
         network = Network()
         networks.append(weakref.ref(network))
-        raise SystemExit(0)
+        yield {"epoch": 1}
+        yield {"epoch": 2}
 
-    monkeypatch.setattr(ray_trial, "_report_epochs", stopped)
-    monkeypatch.setattr(ray_trial, "release_gpu_memory", lambda _device: alive.append(networks[0]() is not None))
-    with pytest.raises(SystemExit):
-        run_trial(job.to_config())
+    monkeypatch.setattr(ray_trial, "_report_epochs", epochs)
+    monkeypatch.setattr(ray_trial, "release_gpu_memory", lambda _device: alive.append(networks[-1]() is not None))
+    reports = run_trial(job.to_config())
+    assert next(reports) == {"epoch": 1}
+    reports.close()
     assert alive == [False]
+    assert list(run_trial(job.to_config())) == [{"epoch": 1}, {"epoch": 2}]
+    assert alive == [False, False]
+
+
+def test_a_worker_runs_one_trial_after_another(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+
+    def epochs(job: TrialJob, _device: object) -> Iterator[dict]:
+        try:
+            for epoch in (1, 2):
+                yield {"epoch": epoch, "of": job.number}
+        finally:
+            left.append(job.number)
+
+    monkeypatch.setattr(ray_trial, "_report_epochs", epochs)
+    worker = Worker.__new__(Worker)  # what Ray's own part of it does needs a place to write to
+    worker.setup(job.to_config())
+    assert worker.step() == {"epoch": 1, "of": 3}
+    assert worker.reset_config(dataclasses.replace(job, number=4).to_config())
+    assert left == [3]
+    assert [worker.step(), worker.step()] == [{"epoch": 1, "of": 4}, {"epoch": 2, "of": 4}]
+    with pytest.raises(RuntimeError, match="ended without a word"):
+        worker.step()
+    worker.cleanup()
 
 
 def test_a_trial_computes_where_its_share_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,39 +162,31 @@ def test_a_gpu_is_looked_at_from_outside(monkeypatch: pytest.MonkeyPatch) -> Non
     assert describe_hardware()["gpus"] == ["unknown (broken driver)"] * 2
 
 
-def test_any_other_mistake_comes_with_its_traceback(
-    job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_other_mistake_comes_with_its_traceback(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, ZeroDivisionError("division by zero"))
-    run_trial(job.to_config())
-    (report,) = reports
+    (report,) = run_trial(job.to_config())
     assert report["failure"] == "ZeroDivisionError: division by zero"
     assert "Traceback" in report["traceback"]
 
 
-def test_a_full_disk_is_told_as_such(job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_as_such(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     epoch = SimpleNamespace(epoch=1, metrics=dict, snapshot=lambda: SimpleNamespace(save=full))
     monkeypatch.setattr(ray_trial, "finetune", lambda *_args, **_named: iter([epoch]))
     monkeypatch.setattr(ray_trial, "_open_store", lambda _path: None)
-    run_trial(job.to_config())
-    assert reports == [{"storage": "[Errno 28] No space left on device"}]
+    assert list(run_trial(job.to_config())) == [{"storage": "[Errno 28] No space left on device"}]
 
 
-def test_a_missing_checkpoint_is_no_trials_fault(
-    job: TrialJob, reports: list[dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_checkpoint_is_no_trials_fault(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_trial, "_open_store", lambda _path: None)
-    run_trial(dataclasses.replace(job, checkpoint="trials/3/epoch-00001.safetensors").to_config())
-    (report,) = reports
+    (report,) = run_trial(dataclasses.replace(job, checkpoint="trials/3/epoch-00001.safetensors").to_config())
     assert "epoch-00001.safetensors" in report["storage"]
 
 
-def test_a_missing_store_is_no_trials_fault(job: TrialJob, reports: list[dict]) -> None:
-    run_trial(job.to_config())
-    (report,) = reports
+def test_a_missing_store_is_no_trials_fault(job: TrialJob) -> None:
+    (report,) = run_trial(job.to_config())
     assert "nowhere" in report["storage"]
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.settings import TrialSettings, setting_docs
-from tuning.crosschecks import advice
+from tuning.checking import checked, hints_of
+from tuning.crosschecks import _ONLY_WITH, advice
 from tuning.ready import ready_files
 from tuning.space import Choice, Float
 from tuning.spec import ResourceSettings, SearchSettings, Spec, load_spec
@@ -67,7 +68,7 @@ def test_what_is_not_given_has_its_default(load, tmp_path):
     assert spec.data == DataSettings()
     assert spec.trial == {}
     assert spec.space == {"lr": Float(0.001, 0.1, log=True)}
-    assert spec.search == SearchSettings()
+    assert spec.search == SearchSettings(metric="val_accuracy")
     assert spec.resources == ResourceSettings()
     assert spec.base == tmp_path
     assert spec.settings_for({"lr": 0.05}) == TrialSettings(lr=0.05)
@@ -171,22 +172,77 @@ def test_every_setting_is_documented(record):
         ),
         (
             f"{SMALL}  gamma: {{low: 0.1, high: 0.9}}\n  schedule: [step, cosine]\n",
-            "space.gamma: does nothing in some trials; add `when: {schedule: [step, exponential]}`",
+            "space.gamma: does nothing in some trials; add `when: {schedule: [step]}`",
+        ),
+        (
+            f"{SMALL}  beta2: {{low: 0.9, high: 0.99}}\n  optimizer: [sgd, lbfgs, adamw, adam]\n",
+            "space.beta2: does nothing in some trials; add `when: {optimizer: [adamw, adam]}`",
+        ),
+        (
+            f"{SMALL}  label_smoothing: [0, 0.1]\n  loss: [auto, nll, kl_div]\n",
+            "space.label_smoothing: does nothing in some trials; add `when: {loss: [auto, kl_div]}`",
+        ),
+        (
+            f"{SMALL}  focal_gamma: {{low: 1, high: 3}}\n",
+            "space.focal_gamma: does nothing with loss cross_entropy",
+        ),
+        (
+            f"{SMALL}  milestones: ['8, 9', 9]\ntrial: {{schedule: multistep, epochs: 8}}\n",
+            "milestones: 8 of 8 epochs: the learning rate never falls, whatever gamma is",
+        ),
+        (
+            f"{SMALL}  gamma: {{low: 0.1, high: 0.9}}\ntrial: {{warmup_epochs: 2, epochs: 8}}\n",
+            "step_size: 7 of 6 epochs: the learning rate never falls, whatever gamma is",
+        ),
+        (
+            f"{SMALL}trial: {{schedule: cosine, warmup_epochs: 8, epochs: 8}}\n",
+            "warmup_epochs: 8 of 8 epochs: the trial ends before its schedule begins",
+        ),
+        (
+            f"data: {{source: csv, path: table.csv, task: regression}}\n{SMALL}trial: {{loss: margin_ranking}}\n",
+            "loss: margin_ranking learns an order and no numbers, which val_mae measures; set search.metric: val_loss",
         ),
         (
             f"{SMALL}  freeze: [none, layer1]\ntrial: {{epochs: 3, freeze_epochs: 3}}\n",
             "freeze_epochs: 3 of 3 epochs: nothing is thawed before the trial ends",
         ),
         (f"{SMALL}trial: {{freeze_epochs: 3}}\n", "freeze_epochs: does nothing with freeze none"),
+        (
+            f"{SMALL}  init: [default, sparse]\n",
+            "init: sparse takes linear layers only; convolutions start as by default",
+        ),
+        (
+            f"{SMALL}  init_mode: [fan_in, fan_out]\ntrial: {{init: orthogonal}}\n",
+            "space.init_mode: does nothing with init orthogonal",
+        ),
+        (
+            f"{SMALL}  model: [resnet18, squeezenet1_1]\ntrial: {{loss: bce}}\n",
+            "loss: bce wants outputs below zero, which squeezenet1_1 does not give in classification",
+        ),
     ],
 )
 def test_advice(load, text, line):
     assert advice(load(text)) == [line]
 
 
-def test_advice_is_silent_where_conditions_are_right(load):
-    text = f"{SMALL}  schedule: [step, cosine]\n  gamma: {{low: 0.1, high: 0.9, when: {{schedule: step}}}}\n"
-    assert advice(load(text)) == []
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  schedule: [step, cosine]\n  gamma: {low: 0.1, high: 0.9, when: {schedule: step}}\n",
+        "  optimizer: [sgd, adam, lbfgs]\n  beta2: {low: 0.9, high: 0.99, when: {optimizer: adam}}\n",
+        "  label_smoothing: [0, 0.1]\n",  # of the loss that `auto` is
+        "  loss: [auto, kl_div]\n  label_smoothing: [0, 0.1]\n",
+    ],
+)
+def test_advice_is_silent_where_conditions_are_right(load, text):
+    assert advice(load(SMALL + text)) == []
+
+
+def test_what_needs_what_is_said_in_settings_that_there_are():
+    hints = hints_of(TrialSettings)
+    for name, (parent, values) in _ONLY_WITH.items():
+        assert name in hints
+        assert all(checked(value, hints[parent]) == value for value in values)
 
 
 def test_a_large_space_is_checked_quickly(load):

@@ -60,7 +60,7 @@ def test_a_sweep_by_loss_goes_down(tmp_path: Path) -> None:
 
 def test_metric_mode() -> None:
     assert (metric_mode("val_accuracy"), metric_mode("val_loss")) == ("max", "min")
-    assert set(METRICS) == set(get_args(get_type_hints(SearchSettings)["metric"]))
+    assert {"auto", *METRICS} == set(get_args(get_type_hints(SearchSettings)["metric"]))
 
 
 def test_numbers_that_json_has_no_word_for_become_null(tmp_path: Path) -> None:

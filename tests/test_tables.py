@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from reports.comparisons import categorical_settings, comparison
 from reports.frames import EPOCH_COLUMNS, TRIAL_COLUMNS, epochs_frame, trials_frame
 from reports.sweep import Sweep
 from reports.tables import (
     Table,
-    categorical_settings,
-    comparison,
     csv_cell,
     escaped,
     headlines,
@@ -89,14 +88,14 @@ def test_leaderboard(run: Path) -> None:
 
 
 def test_comparison_by_a_setting(run: Path) -> None:
-    table = comparison(trials_frame(run), "freeze", mode="max")
+    table = comparison(Sweep.open(run).ledger().trials(), "freeze", mode="max")
     assert table.columns == ("freeze", "trials", "complete", "pruned", "failed", "best", "median", "epoch_seconds")
     assert table.rows == (
         ("none", 7, 2, 0, 5, 0.95, pytest.approx(0.925), 1.5),
         ("layer2", 2, 1, 0, 0, 0.95, 0.95, 1.5),
         (2, 1, 0, 1, 0, None, None, 1.5),
     )
-    by_flag = comparison(trials_frame(run), "nesterov", mode="max")
+    by_flag = comparison(Sweep.open(run).ledger().trials(), "nesterov", mode="max")
     assert [row[:5] for row in by_flag.rows] == [(False, 4, 2, 1, 0), (True, 6, 1, 0, 5)]
     assert all(isinstance(row[0], bool) for row in by_flag.rows)
 
@@ -107,7 +106,8 @@ def test_comparison_goes_down_for_a_loss(tmp_path: Path) -> None:
         Planned("complete", {"lr": 0.1, "freeze": "layer2"}, [0.2]),
         Planned("failed", {"lr": 0.1, "freeze": 2}),
     ]
-    table = comparison(trials_frame(make_run(tmp_path, metric="val_loss", trials=trials)), "freeze", mode="min")
+    run = make_run(tmp_path, metric="val_loss", trials=trials)
+    table = comparison(Sweep.open(run).ledger().trials(), "freeze", mode="min")
     shown_columns = [(row[0], row[5], row[7]) for row in table.rows]
     assert shown_columns == [("layer2", 0.2, 1.5), ("none", 0.3, 1.5), (2, None, None)]
 
@@ -236,8 +236,12 @@ def test_piped_tables_are_whole() -> None:
 
 def test_report_of_a_run_with_all_kinds_of_trials(run: Path, tmp_path: Path) -> None:
     paths = write_report(Sweep.open(run), tmp_path / "out")
-    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "leaderboard.json"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in paths)
+    page, *paths, winner = paths
+    assert page.name == "index.html"
+    assert [path.name for path in paths] == ["leaderboard.md", "leaderboard.csv", "report.json"]
+    assert winner.name == "best.yaml"
+    written = [page, *paths, winner]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in written)
 
     text = paths[0].read_text()
     assert "<script>" not in text
@@ -257,13 +261,16 @@ def test_report_of_a_run_with_all_kinds_of_trials(run: Path, tmp_path: Path) -> 
     assert document["leaderboard"][0]["settings"]["image_size"] == 32
     assert document["leaderboard"][5]["error"] in HOSTILE
     assert list(document["comparisons"]) == ["freeze", "nesterov"]
-    assert document["comparisons"]["freeze"][0] == records(comparison(trials_frame(run), "freeze", mode="max"))[0]
+    assert (
+        document["comparisons"]["freeze"][0]
+        == records(comparison(Sweep.open(run).ledger().trials(), "freeze", mode="max"))[0]
+    )
 
 
 @pytest.mark.parametrize("trials", [[], [Planned("running")]])
 def test_report_before_anything_is_complete(tmp_path: Path, trials: list[Planned]) -> None:
     run = make_run(tmp_path, trials=trials)
-    paths = write_report(Sweep.open(run), run / "report")
+    _, *paths = write_report(Sweep.open(run), run / "report")
     expected = "no trial is complete yet" if trials else "no trial has begun yet"
     assert expected in paths[0].read_text()
     assert json.loads(paths[2].read_text())["best"] is None

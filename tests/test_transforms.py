@@ -23,6 +23,7 @@ from trainables.data.transforms import (
     uniforms,
     validation_view,
 )
+from trainables.settings import TrialSettings
 
 
 def picture(height: int = 40, width: int = 60, channels: int = 3, seed: int = 0) -> torch.Tensor:
@@ -39,6 +40,10 @@ def draws(**replaced: float) -> np.ndarray:
     for place, value in replaced.items():
         values[int(place.removeprefix("u"))] = value
     return values
+
+
+def of(augment: str, **others) -> TrialSettings:
+    return TrialSettings(image_size=24, augment=augment, **others)
 
 
 class TestUniforms:
@@ -105,7 +110,7 @@ class TestValidationView:
         other = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
         for view in (
             lambda p: validation_view(p, size=28, center_crop=0.875),
-            lambda p: training_view(p, size=28, center_crop=0.875, augment="strong", uniforms=draws()),
+            lambda p: training_view(p, settings=of("strong"), uniforms=draws()),
         ):
             assert torch.equal(view(image), view(other))
 
@@ -165,31 +170,32 @@ class TestTrainingView:
     @pytest.mark.parametrize(("height", "width"), [(40, 60), (8, 8), (3, 90), (1, 1)])
     def test_shape_and_type(self, augment, channels, height, width):
         row = uniforms(0, 1, [5], UNIFORMS)[0]
-        view = training_view(
-            picture(height, width, channels), size=24, center_crop=0.875, augment=augment, uniforms=row
-        )
+        view = training_view(picture(height, width, channels), settings=of(augment), uniforms=row)
         assert (view.dtype, tuple(view.shape)) == (torch.uint8, (channels, 24, 24))
 
     def test_none_is_the_view_of_validation_and_flip_its_mirror(self):
         image = picture()
         plain = validation_view(image, size=24, center_crop=0.875)
-        options = {"size": 24, "center_crop": 0.875}
-        assert torch.equal(training_view(image, augment="none", uniforms=draws(**{f"u{FLIP}": 0.1}), **options), plain)
-        assert torch.equal(training_view(image, augment="flip", uniforms=draws(**{f"u{FLIP}": 0.6}), **options), plain)
-        mirrored = training_view(image, augment="flip", uniforms=draws(**{f"u{FLIP}": 0.4}), **options)
+        assert torch.equal(training_view(image, settings=of("none"), uniforms=draws(**{f"u{FLIP}": 0.1})), plain)
+        assert torch.equal(training_view(image, settings=of("flip"), uniforms=draws(**{f"u{FLIP}": 0.6})), plain)
+        mirrored = training_view(image, settings=of("flip"), uniforms=draws(**{f"u{FLIP}": 0.4}))
         assert torch.equal(mirrored, plain.flip(-1))
 
-    def test_standard_is_the_crop_resized(self):
-        image, row = picture(), draws()
+    @pytest.mark.parametrize("stored", [True, False])
+    @pytest.mark.parametrize(("channels", "row"), [(3, 0), (3, 1), (1, 2), (3, 3)])
+    def test_standard_is_the_crop_resized(self, stored, channels, row):
+        image, row = picture(channels=channels), uniforms(0, 1, [row], UNIFORMS)[0]
+        row[FLIP] = 0.9
+        if stored:
+            image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
         top, left, height, width = crop_box(40, 60, row)
         expected = v2.functional.resized_crop(image, top, left, height, width, [24, 24], antialias=True)
-        assert torch.equal(training_view(image, size=24, center_crop=0.875, augment="standard", uniforms=row), expected)
+        assert torch.equal(training_view(image, settings=of("standard"), uniforms=row), expected)
 
     def test_strong_without_deviation_is_standard(self):
         # Within a grey level: torchvision blends and rounds even by a factor of one.
         views = [
-            training_view(picture(), size=24, center_crop=0.875, augment=augment, uniforms=draws()).int()
-            for augment in ("standard", "strong")
+            training_view(picture(), settings=of(augment), uniforms=draws()).int() for augment in ("standard", "strong")
         ]
         assert (views[0] - views[1]).abs().max() <= 1
 
@@ -197,11 +203,7 @@ class TestTrainingView:
     def test_strong_changes_brightness(self, channels):
         dark, bright = (
             training_view(
-                picture(channels=channels),
-                size=24,
-                center_crop=0.875,
-                augment="strong",
-                uniforms=draws(**{f"u{BRIGHTNESS}": value}),
+                picture(channels=channels), settings=of("strong"), uniforms=draws(**{f"u{BRIGHTNESS}": value})
             )
             .float()
             .mean()
@@ -212,7 +214,7 @@ class TestTrainingView:
     def test_the_picture_is_left_alone(self):
         image = picture()
         before = image.clone()
-        training_view(image, size=24, center_crop=0.875, augment="strong", uniforms=draws(u25=0.1))
+        training_view(image, settings=of("strong", randaugment=9, random_erasing=1.0), uniforms=draws(u25=0.1))
         assert torch.equal(image, before)
 
 

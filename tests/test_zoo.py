@@ -1,4 +1,4 @@
-"""The table of models against torchvision: its metadata, and the networks it builds (on the meta device)."""
+"""The table of models against the networks it builds (on the meta device), and against torchvision's own metadata."""
 
 import functools
 import subprocess
@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from tests.meta_device import meta_device
 from trainables.errors import UserError
 from trainables.models import zoo
 from trainables.models.nets import bare_network, submodule
+from trainables.models.own_nets import OWN_NETS
+from trainables.models.table import SWAG
 from trainables.settings import TrialSettings
 
 NAMES = sorted(zoo.MODELS)
+TORCHVISIONS = [name for name in NAMES if not zoo.MODELS[name].own]
 
 
 @functools.cache
@@ -37,11 +41,16 @@ def settings(**changes) -> TrialSettings:
 
 
 def test_every_classifier_of_torchvision_is_there_and_no_other():
-    assert sorted(models.list_models(module=models)) == NAMES
+    assert sorted(models.list_models(module=models)) == TORCHVISIONS
     assert all(zoo.MODELS[name].name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_our_own_networks_are_there_and_no_others():
+    assert {name for name in NAMES if zoo.MODELS[name].own} == set(OWN_NETS)
+    assert len(TORCHVISIONS) == len(NAMES) - len(OWN_NETS)
+
+
+@pytest.mark.parametrize("name", TORCHVISIONS)
 def test_facts_are_those_of_the_default_weights(name):
     facts, weights = zoo.facts(name), models.get_model_weights(name)["DEFAULT"]
     preset = weights.transforms()
@@ -49,7 +58,7 @@ def test_facts_are_those_of_the_default_weights(name):
     assert [facts.resize_size] == preset.resize_size
     assert (list(facts.mean), list(facts.std)) == (preset.mean, preset.std)
     assert facts.interpolation == preset.interpolation.value
-    assert (facts.licence == zoo.SWAG) == ("SWAG" in weights.meta.get("license", ""))
+    assert (facts.licence == SWAG) == ("SWAG" in weights.meta.get("license", ""))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,6 +102,41 @@ def test_stages_run_one_after_the_other_from_the_first_convolution_to_the_head(n
     assert isinstance(weighted[0], nn.Conv2d)
     assert weighted[0].in_channels == 3
     assert weighted[-1] is net.get_submodule(facts.head)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_known_which_models_have_dropout(name):
+    kinds = {type(module) for module in network(name).modules() if isinstance(module, nn.modules.dropout._DropoutNd)}
+    assert kinds == ({nn.Dropout} if zoo.facts(name).has_dropout else set())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_known_what_clips_the_heads_outputs(name):
+    facts, net = zoo.facts(name), network(name)
+    ran: list[str] = []
+    handles = [
+        module.register_forward_pre_hook(lambda *_, path=path: ran.append(path))
+        for path, module in net.named_modules()
+        if not any(module.children())
+    ]
+    try:
+        forward(net, facts.image_size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    after = ran[ran.index(facts.head) + 1 :]
+    pooling = (nn.AdaptiveAvgPool2d, nn.Flatten)  # these leave the sign as it is
+    assert [path for path in after if not isinstance(net.get_submodule(path), pooling)] == (
+        [facts.clipped] if facts.clipped else []
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fx_can_follow_every_network(name):
+    """No way through a forward pass depends on what is in the pictures: it is one graph, from them to the logits."""
+    facts = zoo.facts(name)
+    followed = create_feature_extractor(network(name), {facts.head: "logits"})
+    assert forward(followed, facts.image_size)["logits"].shape[:2] == (2, 1000)
 
 
 # The first, smallest, of each family and each smallest size in it.

@@ -121,7 +121,8 @@ class Torture:
         document = self._show(name)
         for trial in document["trials"]:
             for epoch in trial["epochs"]:
-                del epoch["seconds"]
+                for spent in [key for key in epoch if key.startswith("seconds")]:
+                    del epoch[spent]
         weights = self.folder / "runs" / name / "best" / "model.safetensors"
         return {**document, "name": "", "weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
 

@@ -41,7 +41,8 @@ def _one_line(what: str, where: str | None, got: object, expected: str | None, h
         line += ": " + ", ".join(facts)
     if hint:
         line += f"; {hint}"
-    return " ".join(line.split())
+    # Names of files come in here, and a terminal must not act on what is in them.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(line.split()))
 
 
 def _shown(value: object, *, limit: int = 120) -> str:

@@ -1,7 +1,7 @@
 """One trial, as a generator of epochs.
 
     for result in finetune(settings, store=store, data_seed=0, weights=weights):
-        print(result.epoch, result.val_accuracy)
+        print(result.epoch, result.scores["val_accuracy"])
         result.snapshot().save(folder / f"epoch-{result.epoch:05d}.safetensors")
 
 The generator is the callback system: whoever iterates decides what to keep, to report and when to stop. No Ray in it.
@@ -10,7 +10,7 @@ Resumed from the snapshot of epoch 3, it yields the very epochs 4, 5, … of an 
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,35 +18,41 @@ import torch
 
 from trainables.checkpoint import Snapshot
 from trainables.data.pixels import PixelStore
+from trainables.features import Sharing
 from trainables.hardware import pick_device
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
+from trainables.tasks import EPOCH_FIELDS
 from trainables.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch: means over its pictures, the backbone's learning rate during it, and its time in seconds.
+    """One epoch: means over its pictures, the learning rate of its last step, and its time in seconds.
 
-    `snapshot()` copies the trial's state, until the generator is asked for the next epoch: RuntimeError from then on.
+    `scores` are those of the task (`train_accuracy`, `val_accuracy`, `val_f1`, …); one is None where the validation
+    pictures leave it undefined. `snapshot()` copies the trial's state, until the generator is asked for the next epoch:
+    RuntimeError from then on. `parameters` is how many the network has, `trainable` how many learnt; `shared` says what
+    was taken from, or left for, other trials (`trainables.feed`). `seconds` has the two times after it in it.
     """
 
     epoch: int
     train_loss: float
-    train_accuracy: float
     val_loss: float
-    val_accuracy: float
+    scores: Mapping[str, float | None]
     lr: float
+    parameters: int
+    trainable: int
+    shared: str
     seconds: float
+    seconds_sharing: float
+    seconds_validating: float
     snapshot: Callable[[], Snapshot] = dataclasses.field(repr=False, compare=False)
 
     def metrics(self) -> dict[str, Any]:
-        """The numbers alone, for the record: by the names of `EPOCH_FIELDS`."""
-        return {name: getattr(self, name) for name in EPOCH_FIELDS}
-
-
-# What is told of an epoch, in the order of the record.
-EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochResult) if field.name != "snapshot")
+        """The numbers alone, for the record: by the names of `EPOCH_FIELDS`, as far as they fit the task."""
+        told = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | dict(self.scores)
+        return {name: told[name] for name in EPOCH_FIELDS if name in told}
 
 
 def finetune(
@@ -57,6 +63,7 @@ def finetune(
     weights: Weights,
     resume: Snapshot | None = None,
     device: torch.device | None = None,
+    sharing: Sharing | None = None,
 ) -> Iterator[EpochResult]:
     """Fine-tunes one model, yielding after each epoch.
 
@@ -67,17 +74,20 @@ def finetune(
         weights: the starting weights, resolved.
         resume: go on after this snapshot's epoch.
         device: where to compute; the GPU when there is one.
+        sharing: where trials keep what they share; None shares nothing. What is shared is the same to rounding.
 
     Raises:
         TrialError: the loss is no finite number, or these settings cannot be trained.
         UserError: the starting weights are gone or have changed.
     """
-    trainer = Trainer.build(settings, store=store, weights=weights, device=device or pick_device())
+    trainer = Trainer.build(
+        settings, store=store, data_seed=data_seed, weights=weights, device=device or pick_device(), sharing=sharing
+    )
     if resume:
         trainer.resume(resume)
     for epoch in range(resume.epoch + 1 if resume else 1, settings.epochs + 1):
         started = time.perf_counter()
-        numbers = trainer.epoch(store, data_seed=data_seed, epoch=epoch)
+        numbers = trainer.epoch(epoch)
         offer = _Offer(trainer, epoch)
         yield EpochResult(epoch=epoch, **numbers, seconds=time.perf_counter() - started, snapshot=offer.take)
         offer.withdraw()

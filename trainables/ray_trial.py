@@ -1,6 +1,8 @@
-"""The Ray edge: one trial of a sweep as a Ray Tune function trainable.
+"""The Ray edge: a process that runs the trials of a sweep, one after the other.
 
-    tune.Tuner(tune.with_resources(run_trial, {"CPU": 1}), …)      # config: a `TrialJob` as a plain dict
+    tune.Tuner(tune.with_resources(Worker, {"CPU": 1}), …)      # config: its first `TrialJob`, as a plain dict
+    for report in run_trial(job.to_config()):                   # what it does, without Ray
+        ...
 
 Each epoch is saved first and reported second, so what the sweep's ledger names is on disk. Whatever goes wrong in
 Python is reported as a result, so that the process, with torch loaded, serves the next trial. A process that has died,
@@ -9,6 +11,7 @@ or lost its GPU, is Ray's to tell and to replace.
 
 import dataclasses
 import traceback
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +23,9 @@ from ray import tune
 from trainables.checkpoint import Snapshot
 from trainables.data.store import DamagedStoreError, PixelStore
 from trainables.errors import TrialError, UserError
+from trainables.features import Sharing
 from trainables.files import checkpoint_path
-from trainables.finetune import EPOCH_FIELDS, finetune
+from trainables.finetune import finetune
 from trainables.hardware import (
     has_lost_gpu,
     is_gpu_out_of_memory,
@@ -32,8 +36,9 @@ from trainables.hardware import (
 )
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
+from trainables.tasks import EPOCH_FIELDS
 
-# The keys of an epoch's report.
+# The keys that an epoch's report may have.
 REPORT_FIELDS = (*EPOCH_FIELDS, "checkpoint")
 
 
@@ -42,7 +47,8 @@ class TrialJob:
     """What a worker is told: the trial, where its sweep and pictures are, and from which checkpoint to go on.
 
     `cpus` and `gpus` are the trial's shares; with no GPU among them it computes on the CPU. `checkpoint` and the
-    reported paths are relative to `run`, the sweep's folder.
+    reported paths are relative to `run`, the sweep's folder. In `cache` trials share what they have in common, up to
+    `sharing_bytes`; 0 shares nothing.
     """
 
     number: int
@@ -54,6 +60,8 @@ class TrialJob:
     cpus: float
     gpus: float = 0.0
     checkpoint: str | None = None
+    cache: str = ""
+    sharing_bytes: int = 0
 
     def to_config(self) -> dict[str, Any]:
         """The job as Ray's config: plain values."""
@@ -65,7 +73,37 @@ class TrialJob:
         return cls(**{**config, **nested})
 
 
-def run_trial(config: dict[str, Any]) -> None:
+class Worker(tune.Trainable):
+    """One Ray trial, which stands for a place to work at: after a trial of the sweep it is given the next one.
+
+    Each call of Ray's `train` is one report of `run_trial`.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._reports = self.run(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Leaves the trial it is at, if any, and takes another. Called between two reports."""
+        self._reports.close()
+        self._reports = self.run(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        report = next(self._reports, None)
+        if report is None:
+            raise RuntimeError("the trial ended without a word")
+        return report
+
+    def cleanup(self) -> None:
+        self._reports.close()
+
+    @staticmethod
+    def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """The reports of one trial."""
+        return run_trial(config)
+
+
+def run_trial(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
     """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}` (`REPORT_FIELDS`).
 
     A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours. What is no
@@ -75,20 +113,20 @@ def run_trial(config: dict[str, Any]) -> None:
     job = TrialJob.from_config(config)
     device = pick_device(gpus=job.gpus)
     try:
-        fault = _run(job, device)
-    except BaseException as error:  # SystemExit it is when Ray stops a trial
+        fault = yield from _run(job, device)
+    except BaseException as error:  # GeneratorExit it is when the trial is stopped
         traceback.clear_frames(error.__traceback__)  # which hold the network
         raise
     finally:
         release_gpu_memory(device)
     if fault:
-        tune.report(fault)
+        yield fault
 
 
-def _run(job: TrialJob, device: torch.device) -> dict[str, str] | None:
-    """Runs the trial; what to report when it ends before its last epoch."""
+def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None, dict[str, str] | None]:
+    """Reports the trial's epochs; returns what to report when it ends before its last one."""
     try:
-        _report_epochs(job, device)
+        yield from _report_epochs(job, device)
     except TrialError as error:
         return {"failure": str(error)}
     except (OSError, DamagedStoreError, UserError) as error:
@@ -102,7 +140,7 @@ def _run(job: TrialJob, device: torch.device) -> dict[str, str] | None:
     return None
 
 
-def _report_epochs(job: TrialJob, device: torch.device) -> None:
+def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, Any]]:
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)
     run = Path(job.run)
@@ -113,11 +151,12 @@ def _report_epochs(job: TrialJob, device: torch.device) -> None:
         weights=job.weights,
         resume=Snapshot.load(run / job.checkpoint) if job.checkpoint else None,
         device=device,
+        sharing=Sharing(Path(job.cache), job.sharing_bytes),
     )
     for result in epochs:
         checkpoint = checkpoint_path(job.number, result.epoch)
         result.snapshot().save(run / checkpoint)
-        tune.report({**result.metrics(), "checkpoint": checkpoint})
+        yield {**result.metrics(), "checkpoint": checkpoint}
 
 
 @lru_cache(maxsize=4)

@@ -99,19 +99,22 @@ class Conductor:
             return self._start(begun)
         if self.ledger.count() >= self.spec.search.trials:
             return NoJob.WAIT if self.running else NoJob.DONE
-        return self._start(self.ledger.study.ask().number)
+        return self._start(None)
 
-    def _start(self, number: int) -> Job | NoJob:
-        self.ledger.report_epochs(number)
-        record = self.ledger.trial(number)
-        if not record.settings:
-            params = suggest(self.ledger.handle(number), self.spec.space)
-            self.ledger.record_settings(number, dataclasses.asdict(self.spec.settings_for(params)))
+    def _start(self, begun: int | None) -> Job | NoJob:
+        with self.ledger.one_flush():
+            number = self.ledger.begin() if begun is None else begun
+            self.ledger.report_epochs(number)
             record = self.ledger.trial(number)
+            if not record.settings:
+                params = suggest(self.ledger.handle(number), self.spec.space)
+                self.ledger.record_settings(number, dataclasses.asdict(self.spec.settings_for(params)))
+                record = self.ledger.trial(number)
         settings = TrialSettings(**record.settings)
         last = record.epochs[-1]["epoch"] if record.epochs else 0
         self.running[number] = Running(number, settings, record.params, last, record.value)
-        if self._settled(number, last):
+        if end := self._end_of(number, last):
+            self._finish(number, *end)
             return self.next_job()
         return Job(number=number, settings=settings, checkpoint=record.checkpoint(last))
 
@@ -122,13 +125,17 @@ class Conductor:
         if number not in self.running:
             return False
         recorded = {**epoch, "elapsed": round(self.elapsed_s(), 3)}
-        self.ledger.record_epoch(number, recorded)
-        record = self.ledger.trial(number)
-        last = record.epochs[-1]["epoch"]
-        self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value)
-        self._retention.after_epoch(record)
-        if self._settled(number, last):
+        with self.ledger.one_flush():
+            self.ledger.record_epoch(number, recorded)
+            record = self.ledger.trial(number)
+            last = record.epochs[-1]["epoch"]
+            self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value)
+            if end := self._end_of(number, last):
+                self.ledger.finish(number, end[0], error=end[1])
+        if end:
+            self._ended(number)
             return False
+        self._retention.after_epoch(record)
         if self._ends():
             del self.running[number]
             return False
@@ -137,7 +144,7 @@ class Conductor:
     def trial_failed(self, number: int, error: str) -> None:
         """Ends a trial that cannot go on with its settings; the sampler learns of it."""
         if number in self.running:
-            self._finish(number, "failed", error=error)
+            self._finish(number, "failed", error)
 
     def worker_lost(self, number: int, reason: str) -> None:
         """A trial's process died: it goes on from its last checkpoint, `search.retries` times at most."""
@@ -148,7 +155,7 @@ class Conductor:
             return
         lost = self.ledger.record_attempt(number, reason)
         if lost > self.spec.search.retries:
-            self._finish(number, "failed", error=f"its worker died {lost} times; the last time: {reason}")
+            self._finish(number, "failed", f"its worker died {lost} times; the last time: {reason}")
         else:
             del self.running[number]
 
@@ -192,29 +199,33 @@ class Conductor:
             self._noted = elapsed
             self.ledger.record_elapsed(round(elapsed, 3))
 
-    def _settled(self, number: int, last: int) -> bool:
-        """Whether the trial's last recorded epoch ended it; if so, the ledger says so now."""
+    def _end_of(self, number: int, last: int) -> tuple[str, str | None] | None:
+        """As what a trial ends after its last recorded epoch, and with which error; None while it goes on."""
         if last >= self.running[number].settings.epochs:
-            self._finish(number, "complete")
-        elif last and should_prune(self.ledger.study, number):
-            self._finish(number, "pruned")
-        else:
-            return False
-        return True
+            if self.running[number].value is None:
+                return "failed", f"{self.spec.search.metric} is undefined on these validation pictures"
+            return "complete", None
+        if last and should_prune(self.ledger.study, number):
+            return "pruned", None
+        return None
 
-    def _finish(self, number: int, state: str, *, error: str | None = None) -> None:
-        self.ledger.finish(number, state, error=error)
+    def _finish(self, number: int, state: str, error: str | None) -> None:
+        with self.ledger.one_flush():
+            self.ledger.finish(number, state, error=error)
+        self._ended(number)
+
+    def _ended(self, number: int) -> None:
+        """What follows the end of a trial, once that is on disk."""
         del self.running[number]
-        trials = self.ledger.trials()
-        self._retention.tidy(trials)
-        self.watch(self.ledger.trial(number))
-        if self._same_errors(trials):
+        trial = self.ledger.trial(number)
+        self._retention.after_end(trial)
+        self.watch(trial)
+        if self._same_errors():
             self.stop("errors")
 
-    def _same_errors(self, trials: list[TrialRecord]) -> bool:
+    def _same_errors(self) -> bool:
         """Whether the latest trials, up to the limit, all failed with one error."""
-        ended = sorted((t for t in trials if t.order is not None), key=lambda t: (t.order, t.number))
-        latest = ended[self.ledger.forgiven() :][-self.spec.search.max_same_errors :]
+        latest = self.ledger.latest(self.spec.search.max_same_errors)
         return (
             len(latest) == self.spec.search.max_same_errors
             and all(t.state == "failed" for t in latest)

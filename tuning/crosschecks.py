@@ -1,18 +1,21 @@
 """What must fit together across settings: every combination that a trial could get, checked before the first one.
 
-    check_together(file, spec.trial, spec.space, problems)       # mistakes, each naming a combination
-    for line in advice(spec): print(line)                        # lawful, but hardly meant
+    check_together(file, spec.trial, spec.space, problems, task="regression")    # mistakes, each naming a combination
+    for line in advice(spec): print(line)                                        # lawful, but hardly meant
 
 Only the settings that a check depends on are combined, so a large search space costs nothing.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.models import zoo
-from trainables.settings import TrialSettings
+from trainables.settings import Optimizer, TrialSettings
+from trainables.tasks import loss_for
+from trainables.training.checks import checks_for, milestones_of
 from tuning.checking import Problems, Shown
 from tuning.space import Choice, Float, Space, Value, combinations
 from tuning.space_file import MAX_COMBINATIONS, count_combinations
@@ -22,21 +25,66 @@ if TYPE_CHECKING:
     from tuning.spec import Spec
 
 MAX_FAILURES = 500  # combinations of one check; what is wrong beyond these is told when they are mended
-_OF_THE_MODEL = {"model", "freeze", "image_size"}
-_OF_NESTEROV = {"optimizer", "nesterov", "momentum"}
+_NOT_LBFGS = tuple(name for name in get_args(Optimizer) if name not in ("lbfgs", "sparse_adam"))
+_ADAMS = ("adam", "adamw", "adamax", "nadam", "radam")
 # A setting that only works with some values of another.
 _ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
+    "randaugment_ops": ("randaugment", tuple(range(1, 31))),
+    "head_lr_factor": ("optimizer", _NOT_LBFGS),
+    "layer_decay": ("optimizer", _NOT_LBFGS),
     "momentum": ("optimizer", ("sgd", "rmsprop")),
+    "dampening": ("optimizer", ("sgd",)),
     "nesterov": ("optimizer", ("sgd",)),
+    "weight_decay": ("optimizer", tuple(name for name in _NOT_LBFGS if name != "rprop")),
+    "decoupled_weight_decay": ("optimizer", ("adam", "nadam", "radam")),
+    "beta1": ("optimizer", _ADAMS),
+    "beta2": ("optimizer", _ADAMS),
+    "amsgrad": ("optimizer", ("adam", "adamw")),
+    "momentum_decay": ("optimizer", ("nadam",)),
+    "alpha": ("optimizer", ("rmsprop", "asgd")),
+    "centered": ("optimizer", ("rmsprop",)),
+    "rho": ("optimizer", ("adadelta",)),
+    "lambd": ("optimizer", ("asgd",)),
+    "lr_decay": ("optimizer", ("adagrad",)),
+    "initial_accumulator_value": ("optimizer", ("adagrad",)),
+    "eta_minus": ("optimizer", ("rprop",)),
+    "eta_plus": ("optimizer", ("rprop",)),
+    "eps": ("optimizer", ("adadelta", "adagrad", "rmsprop", *_ADAMS)),
+    "max_iter": ("optimizer", ("lbfgs",)),
+    "history_size": ("optimizer", ("lbfgs",)),
+    "line_search": ("optimizer", ("lbfgs",)),
+    "clip_grad_norm": ("optimizer", _NOT_LBFGS),
     "step_size": ("schedule", ("step",)),
-    "gamma": ("schedule", ("step", "exponential")),
-    "label_smoothing": ("loss", ("cross_entropy",)),
+    "milestones": ("schedule", ("multistep",)),
+    "gamma": ("schedule", ("step", "multistep", "exponential", "plateau")),
+    "patience": ("schedule", ("plateau",)),
+    "min_lr_factor": ("schedule", ("cosine", "plateau")),
+    "pct_start": ("schedule", ("one_cycle",)),
+    "div_factor": ("schedule", ("one_cycle",)),
+    "final_div_factor": ("schedule", ("one_cycle",)),
+    "label_smoothing": ("loss", ("cross_entropy", "kl_div")),
+    "class_weights": ("loss", ("cross_entropy", "nll", "bce", "multi_margin", "focal")),
+    "focal_gamma": ("loss", ("focal",)),
+    "margin": ("loss", ("multi_margin", "margin_ranking")),
+    "huber_delta": ("loss", ("huber",)),
+    "smooth_l1_beta": ("loss", ("smooth_l1",)),
+    "init_mode": ("init", ("kaiming_uniform", "kaiming_normal")),
+    "init_nonlinearity": ("init", ("kaiming_uniform", "kaiming_normal")),
+    "init_slope": ("init_nonlinearity", ("leaky_relu",)),
+    "init_gain": ("init", ("xavier_uniform", "xavier_normal", "orthogonal")),
+    "init_mean": ("init", ("normal",)),
+    "init_std": ("init", ("normal", "sparse")),
+    "init_low": ("init", ("uniform",)),
+    "init_high": ("init", ("uniform",)),
+    "init_value": ("init", ("constant",)),
+    "init_sparsity": ("init", ("sparse",)),
 }
 
 
-def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, problems: Problems) -> None:
+def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, problems: Problems, *, task: Task) -> None:
     """Puts into `problems` the first combination of each kind that no trial could run with."""
-    for names, check in ((_OF_THE_MODEL, zoo.check_model_settings), (_OF_NESTEROV, _check_nesterov)):
+    told: set[KeyPath] = set()
+    for names, check in (*zoo.CHECKS, *checks_for(task)):
         count = count_combinations(space, names)
         if count > MAX_COMBINATIONS:
             error = UserError(
@@ -46,7 +94,6 @@ def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, probl
             )
             problems.add(error, line=file.line(("space",)))
             continue
-        told: set[KeyPath] = set()
         failures = 0
         for params in combinations(space, names):
             try:
@@ -64,7 +111,15 @@ def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, probl
 def advice(spec: "Spec") -> list[str]:
     """One line for each thing in a sweep that is allowed but hardly does what was meant."""
     search = spec.search
-    lines = [*_unused(spec), *_thawing(spec), *_falling(spec)]
+    lines = [
+        *_unused(spec),
+        *_thawing(spec),
+        *_falling(spec),
+        *_warming(spec),
+        *_ranking(spec),
+        *_drawing(spec),
+        *_clipping(spec),
+    ]
     count = _space_size(spec.space)
     if count is not None and count < search.trials:
         lines.append(f"search.trials: {search.trials} trials, but the space has {count} different ones")
@@ -77,12 +132,6 @@ def advice(spec: "Spec") -> list[str]:
         epochs = f"{search.grace_epochs} of at most {longest} epochs"
         lines.append(f"search.grace_epochs: {search.pruner} never stops a trial: {epochs}")
     return lines
-
-
-def _check_nesterov(settings: TrialSettings) -> None:
-    if settings.nesterov and settings.optimizer == "sgd" and settings.momentum == 0:
-        hint = "start it above 0, or leave nesterov out"
-        raise UserError("Nesterov momentum needs momentum above 0", where="momentum", got=settings.momentum, hint=hint)
 
 
 def _key(name: str, trial: Mapping[str, Any], space: Space) -> KeyPath:
@@ -113,14 +162,17 @@ def _unused(spec: "Spec") -> list[str]:
     lines = []
     for name, (parent, values) in _ONLY_WITH.items():
         possible = [_value(spec, params, parent) for params in _known(spec, {name, parent}) if name in params]
-        useful = [value in values for value in possible]
-        if possible and not any(useful):
-            lines.append(f"space.{name}: does nothing with {parent} {possible[0]}")
-        elif not all(useful):
-            lines.append(
-                f"space.{name}: does nothing in some trials; add `when: {{{parent}: [{', '.join(map(str, values))}]}}`"
-            )
+        useful = [value for value in possible if _meant(spec, parent, value) in values]
+        if possible and not useful:
+            lines.append(f"space.{name}: does nothing with {parent} {_meant(spec, parent, possible[0])}")
+        elif len(useful) < len(possible):
+            listed = ", ".join(str(value) for value in dict.fromkeys(useful))
+            lines.append(f"space.{name}: does nothing in some trials; add `when: {{{parent}: [{listed}]}}`")
     return lines
+
+
+def _meant(spec: "Spec", name: str, value: Value) -> Value:
+    return loss_for(str(value), task=spec.data.task) if name == "loss" else value
 
 
 def _thawing(spec: "Spec") -> list[str]:
@@ -135,13 +187,53 @@ def _thawing(spec: "Spec") -> list[str]:
 
 
 def _falling(spec: "Spec") -> list[str]:
-    if not {"gamma", "step_size"} & spec.space.keys():
+    if not {"gamma", "step_size", "milestones"} & spec.space.keys():
         return []
-    names = ("schedule", "step_size", "epochs")
+    for params in _known(spec, {"schedule", "step_size", "milestones", "warmup_epochs", "epochs"}):
+        settings = spec.settings_for(params)
+        firsts = {"step": ("step_size", settings.step_size)}
+        if settings.schedule == "multistep":
+            firsts["multistep"] = ("milestones", milestones_of(settings)[0])
+        name, first = firsts.get(settings.schedule, ("", 0))
+        if settings.warmup_epochs + first >= settings.epochs and name:
+            epochs = f"{first} of {settings.epochs - settings.warmup_epochs} epochs"
+            return [f"{name}: {epochs}: the learning rate never falls, whatever gamma is"]
+    return []
+
+
+def _warming(spec: "Spec") -> list[str]:
+    names = ("warmup_epochs", "epochs")
     for params in _known(spec, set(names)):
-        schedule, step_size, epochs = (_value(spec, params, name) for name in names)
-        if schedule == "step" and step_size >= epochs:
-            return [f"step_size: {step_size} of {epochs} epochs: the learning rate never falls, whatever gamma is"]
+        warm, epochs = (_value(spec, params, name) for name in names)
+        if warm >= epochs:
+            return [f"warmup_epochs: {warm} of {epochs} epochs: the trial ends before its schedule begins"]
+    return []
+
+
+def _ranking(spec: "Spec") -> list[str]:
+    losses = [_value(spec, params, "loss") for params in _known(spec, {"loss"})]
+    if "margin_ranking" in losses and spec.search.metric != "val_loss":
+        return [
+            f"loss: margin_ranking learns an order and no numbers, which {spec.search.metric} measures; set"
+            " search.metric: val_loss"
+        ]
+    return []
+
+
+def _drawing(spec: "Spec") -> list[str]:
+    if any(_value(spec, params, "init") == "sparse" for params in _known(spec, {"init"})):
+        return ["init: sparse takes linear layers only; convolutions start as by default"]
+    return []
+
+
+def _clipping(spec: "Spec") -> list[str]:
+    if spec.data.task != "classification":
+        return []  # where what clips is taken out
+    names = ("model", "loss")
+    for params in _known(spec, set(names)):
+        model, loss = (_value(spec, params, name) for name in names)
+        if loss == "bce" and zoo.facts(model).clipped:
+            return [f"loss: bce wants outputs below zero, which {model} does not give in classification"]
     return []
 
 

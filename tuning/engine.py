@@ -4,8 +4,9 @@
     engine.run(must_end=lambda: False)        # returns when the conductor has no more to do
 
 Ray sees three small objects: a searcher that hands out the conductor's jobs, a scheduler that brings it their
-results, and a stopper that asks whether to end. Ray's own experiment state is written to a scratch folder and never
-read: a Ray trial is one attempt at a trial of the sweep, and a trial that was interrupted simply gets another one.
+results, and a stopper that asks whether to end. A Ray trial is a place to work at, not a trial of the sweep: it has a
+process, and when a trial of the sweep ends there it is handed the next one. So a trial costs Ray two messages, however
+many there were before. Ray's own experiment state is written to a scratch folder and never read.
 """
 
 import os
@@ -19,10 +20,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from trainables.ray_trial import REPORT_FIELDS, run_trial
+from trainables.ray_trial import REPORT_FIELDS, Worker
 from tuning.conductor import Conductor, Job, NoJob
 
-# Ray trials in all, retried ones included; the conductor ends the sweep, so this only must be large.
+# Ray trials in all; the conductor ends the sweep, so this only must be large.
 _MANY = 2**31
 
 _ENVIRONMENT = {
@@ -32,7 +33,6 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing reads Ray's snapshots
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",  # a trial that is stopped has been saved, or is to be done again
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -45,7 +45,7 @@ class Engine:
         resources: of one trial, such as `{"CPU": 1, "GPU": 0.5}`.
         scratch: an empty folder that Ray may fill; of no use afterwards.
         logs: where tracebacks of failed trials are written.
-        trainable: what a Ray trial runs.
+        worker: what a Ray trial is.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class Engine:
         resources: Mapping[str, float],
         scratch: Path,
         logs: Path,
-        trainable: Callable[[dict[str, Any]], None] = run_trial,
+        worker: type[Worker] = Worker,
     ) -> None:
         self._conductor, self._job_config = conductor, job_config
-        self._resources, self._scratch, self._logs, self._trainable = dict(resources), scratch, logs, trainable
+        self._resources, self._scratch, self._logs, self._worker = dict(resources), scratch, logs, worker
 
     def run(self, *, must_end: Callable[[], bool]) -> None:
         """Works until the conductor is done. `must_end` is asked about ten times a second; True ends it at once."""
         fault = _Fault()
         with _environment(_ENVIRONMENT):
             tuner = tune.Tuner(
-                tune.with_resources(self._trainable, self._resources),
+                tune.with_resources(self._worker, self._resources),
                 tune_config=tune.TuneConfig(
                     search_alg=_LedgerSearcher(self._conductor, self._job_config, fault=fault),
-                    scheduler=_LedgerScheduler(self._conductor, logs=self._logs, fault=fault),
+                    scheduler=_LedgerScheduler(self._conductor, self._job_config, logs=self._logs, fault=fault),
                     num_samples=_MANY,
                     reuse_actors=True,
                 ),
@@ -78,6 +78,7 @@ class Engine:
                     storage_path=str(self._scratch),
                     stop=_Ending(must_end, fault=fault),
                     failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a trial makes its own
                     verbose=0,
                 ),
             )
@@ -108,7 +109,7 @@ class _Unsaved:
 
 
 class _LedgerSearcher(_Unsaved, Searcher):
-    """Hands Ray the conductor's jobs."""
+    """Hands Ray the first job of each place to work at."""
 
     def __init__(self, conductor: Conductor, job_config: Callable[[Job], dict[str, Any]], *, fault: _Fault) -> None:
         super().__init__()
@@ -138,31 +139,43 @@ class _LedgerSearcher(_Unsaved, Searcher):
 
 
 class _LedgerScheduler(_Unsaved, FIFOScheduler):
-    """Brings the conductor what trials report, and Ray the conductor's decision."""
+    """Brings the conductor what trials report, and the workers what to do next."""
 
-    def __init__(self, conductor: Conductor, *, logs: Path, fault: _Fault) -> None:
+    def __init__(
+        self, conductor: Conductor, job_config: Callable[[Job], dict[str, Any]], *, logs: Path, fault: _Fault
+    ) -> None:
         super().__init__()
-        self._conductor, self._logs, self._fault = conductor, logs, fault
+        self._conductor, self._job_config, self._logs, self._fault = conductor, job_config, logs, fault
 
     def on_trial_result(self, controller, trial, result: dict[str, Any]) -> str:
-        number = trial.config["number"]
         if self._fault.error is not None:
             return TrialScheduler.STOP
         with self._fault.kept():
-            if "epoch" in result:
-                if self._conductor.epoch_done(number, {key: result[key] for key in REPORT_FIELDS}):
-                    return TrialScheduler.CONTINUE
-            elif "storage" in result:
-                self._conductor.storage_failed(result["storage"])
-            elif "failure" in result:
-                if "traceback" in result:
-                    self._keep_traceback(number, result["traceback"])
-                self._conductor.trial_failed(number, result["failure"])
+            if self._goes_on(trial.config["number"], result):
+                return TrialScheduler.CONTINUE
+            job = self._conductor.next_job()
+            if isinstance(job, Job):
+                trial.set_config(self._job_config(job))
+                # Its process takes calls in the order in which they are made, and Ray's next one is `train`.
+                trial.temporary_state.ray_actor.reset_config.remote(trial.config)
+                return TrialScheduler.CONTINUE
         return TrialScheduler.STOP
 
+    def _goes_on(self, number: int, result: dict[str, Any]) -> bool:
+        """Takes a report in. Returns whether its trial is to be gone on with."""
+        if "epoch" in result:
+            return self._conductor.epoch_done(number, {key: result[key] for key in REPORT_FIELDS if key in result})
+        if "storage" in result:
+            self._conductor.storage_failed(result["storage"])
+        elif "failure" in result:
+            if "traceback" in result:
+                self._keep_traceback(number, result["traceback"])
+            self._conductor.trial_failed(number, result["failure"])
+        return False
+
     def on_trial_complete(self, controller, trial, result: dict[str, Any]) -> None:
-        """A trial whose process returned although neither it nor the conductor had ended it."""
-        self._lost(trial, "its process ended without a word")
+        """The whole sweep ends. The conductor knows, unless Ray ended it of itself."""
+        self._lost(trial, "Ray stopped it")
 
     def on_trial_error(self, controller, trial) -> None:
         self._lost(trial, _reason(trial))

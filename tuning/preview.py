@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from trainables.data.sources import ONLY_FOR, PUBLISHED
 from tuning.checking import Shown
 from tuning.crosschecks import advice
 from tuning.space import Choice, Dimension, draw
@@ -38,9 +39,13 @@ def preview(spec: Spec, *, sample: int = 0) -> Group:
 
 
 def data_rows(spec: Spec) -> list[Row]:
-    """Every setting of the data; a path with what it leads to."""
-    rows = [(name, _shown(value)) for name, value in dataclasses.asdict(spec.data).items() if value is not None]
-    return [(name, f"{value} ({_found(spec.base, value)})" if name == "path" else value) for name, value in rows]
+    """Every setting that this source looks at; a path with what it leads to."""
+    rows: list[Row] = []
+    for name, value in dataclasses.asdict(spec.data).items():
+        if value is not None and spec.data.source in ONLY_FOR.get(name, (spec.data.source,)):
+            found = f" ({_found(spec.base, value)})" if name in ("path", "root") else ""
+            rows.append((name, _shown(value) + found))
+    return rows
 
 
 def trial_rows(spec: Spec) -> list[Row]:
@@ -98,7 +103,9 @@ def missing_files(spec: Spec) -> list[tuple[str, Path]]:
     explored = spec.space.get("weights")
     weights = explored.values if isinstance(explored, Choice) else (spec.trial.get("weights", "auto"),)
     named = [("weights", str(value)) for value in weights if value not in ("auto", "imagenet", "none")]
-    if spec.data.path is not None:
+    if spec.data.root is not None:
+        named.insert(0, ("data.root", spec.data.root))
+    if spec.data.path is not None and not (spec.data.source in PUBLISHED and spec.data.download):
         named.insert(0, ("data.path", spec.data.path))
     places = [(name, (spec.base / Path(value).expanduser()).absolute()) for name, value in named]
     return [(name, place) for name, place in places if not place.exists()]

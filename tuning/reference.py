@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.sources import DataSettings
-from trainables.models import zoo
+from trainables.models.table import MODELS, SWAG
 from trainables.settings import TrialSettings, setting_docs
 from tuning.spec import ResourceSettings, SearchSettings
 
@@ -37,19 +37,20 @@ def models_table() -> str:
     """A Markdown table of all models, those of one family with the same stages in one row."""
     rows = []
     for (_, stages, licence), group in groupby(
-        zoo.MODELS.values(), key=lambda model: (model.family, model.stage_names, model.licence)
+        MODELS.values(), key=lambda model: (model.family, model.stage_names, model.licence)
     ):
         models = list(group)
         multiple = ", in steps of it" if models[0].size_multiple > 1 else ""
         rows.append(
             (
-                " ".join(f"`{model.name}`" for model in models) + ("" if licence == zoo.BSD else " (non-commercial)"),
+                " ".join(f"`{model.name}`" for model in models) + (" (non-commercial)" if licence == SWAG else ""),
                 " ".join(_runs(stages)),
                 _each(model.image_size for model in models),
                 _each(model.min_size for model in models) + multiple,
+                "yes" if models[0].has_dropout else "no",
             )
         )
-    return _markdown(("models", "stages", "ImageNet size", "least size"), rows)
+    return _markdown(("models", "stages", "made for", "least size", "dropout"), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -23,9 +23,9 @@ from tuning.versions import current_versions
 
 # What may change without making the trials there are any less comparable. The pictures' content is checked by itself.
 FREE: dict[str, set[str]] = {
-    "search": {"trials", "hours", "retries", "keep", "max_same_errors"},
-    "resources": {"cpus_per_trial", "gpus_per_trial", "workers"},
-    "data": {"path", "on_bad_image"},
+    "search": {"trials", "hours", "retries", "keep", "max_same_errors", "logging"},
+    "resources": {"cpus_per_trial", "gpus_per_trial", "workers", "shared_gb"},
+    "data": {"path", "root", "download", "on_bad_image"},
     "trial": set(),
 }
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +23,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from reports.ledger import Ledger, TrialRecord, best_of
+from reports.ledger import Ledger, TrialRecord
 from reports.starting_weights import weights_here
 from reports.sweep import DRIVER, LOCK, Sweep, driver_of
+from trainables.data.cache import cache_folder
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from trainables.files import write_json
@@ -36,6 +37,7 @@ from tuning import exit_codes
 from tuning.cluster import RaySession, clear_leftovers, ray_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
+from tuning.logs import following
 from tuning.progress import SweepFacts, View, open_view
 from tuning.retention import Retention
 from tuning.spec import Spec
@@ -65,12 +67,11 @@ def run_sweep(sweep: Sweep, spec: Spec, store: PixelStore, *, console: Console, 
         UserError: no trial fits on the machine; the run's folder can no longer be written.
     """
     ledger = sweep.ledger(writable=True)
-    if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
-        ledger.record_outcome(None)
-        ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet))
-    trials = ledger.trials()
-    counts = Counter(trial.state for trial in trials)
-    return Outcome(ended=ledger.outcome(), best=best_of(trials, mode=spec.search.mode), counts=dict(counts))
+    with following(sweep, ledger, spec.search.logging, console=console) as follow:
+        if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
+            ledger.record_outcome(None)
+            ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, follow=follow))
+    return Outcome(ended=ledger.outcome(), best=ledger.best(), counts=ledger.counts())
 
 
 def _run(
@@ -81,6 +82,7 @@ def _run(
     *,
     console: Console,
     quiet: bool,
+    follow: Callable[[], None],
 ) -> str | None:
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
     with _Signals() as signals, ray_session(sweep.folder) as session:
@@ -106,7 +108,7 @@ def _run(
             conductor.watch = view.trial_ended
             leave = functools.partial(_leave, sweep.folder, console)
             with Watchdog(lambda: _overdue(session, signals), leave=leave):
-                engine.run(must_end=lambda: _tick(conductor, view, signals))
+                engine.run(must_end=lambda: _tick(conductor, view, signals, follow))
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
     return conductor.outcome()
@@ -202,7 +204,14 @@ class _Jobs:
             cpus=self._spec.resources.cpus_per_trial,
             gpus=self._gpus,
             checkpoint=job.checkpoint,
+            cache=str(cache_folder()),
+            sharing_bytes=self._sharing_bytes(),
         )
+
+    def _sharing_bytes(self) -> int:
+        """As the sweep file says, else as was found when the sweep began: a resumed trial must share as before."""
+        gigabytes = self._spec.resources.shared_gb
+        return self._sweep.record.get("sharing_bytes", 0) if gigabytes == "auto" else int(gigabytes * 10**9)
 
     def _weights_of(self, settings: TrialSettings) -> Weights:
         """Found once: it takes reading the whole file."""
@@ -247,11 +256,12 @@ class _Signals:
         return time.monotonic() - self.asked_at if self.asked else 0.0
 
 
-def _tick(conductor: Conductor, view: View, signals: _Signals) -> bool:
-    """Called at each of Ray's steps: draws, and says whether to end now."""
+def _tick(conductor: Conductor, view: View, signals: _Signals, follow: Callable[[], None]) -> bool:
+    """Called at each of Ray's steps: draws, logs, and says whether to end now."""
     if signals.asked:
         conductor.stop(signals.asked)
     view.refresh()
+    follow()
     if conductor.storage_error is not None:
         return True
     patience = 0.0 if signals.at_once else PATIENCE_S
@@ -275,8 +285,7 @@ def _leave(run: Path, console: Console, reason: str) -> None:
 
 
 def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:
-    trials = conductor.ledger.trials()
-    counts = Counter(trial.state for trial in trials)
+    counts = Counter(conductor.ledger.counts())
     ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
     elapsed = conductor.elapsed_s()
     budget = conductor.spec.search.trials
@@ -286,7 +295,7 @@ def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:
         trials=budget,
         counts=counts,
         running=tuple(conductor.running[number] for number in sorted(conductor.running)),
-        best=best_of(trials, mode=sweep.mode),
+        best=conductor.ledger.best(),
         elapsed_s=elapsed,
         seconds_left=elapsed / ended * (budget - ended) if ended else None,
         stopping=conductor.stopping,

@@ -8,10 +8,11 @@ trial's number, the setting's name and the recorded history; a pruning decision 
 same after a crash as without one.
 """
 
+import bisect
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import (
@@ -25,9 +26,11 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from reports.history import History, trial_of
 from trainables.seeding import derive
 from tuning.space import Space, distribution, is_active
 from tuning.spec import SearchSettings
+from tuning.window import Window
 
 
 def suggest(trial: Trial, space: Space) -> dict[str, Any]:
@@ -61,26 +64,33 @@ class SeededSampler(BaseSampler):
     def __init__(self, make: Callable[[int], BaseSampler], *, seed: int) -> None:
         self._make, self._seed = make, seed
         self._joint: tuple[int, BaseSampler] | None = None
+        self._window: Window | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._for_joint(trial).infer_relative_search_space(study, trial)
+        return self._for_joint(trial).infer_relative_search_space(self._seen(study), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._for_joint(trial).sample_relative(study, trial, search_space)
+        return self._for_joint(trial).sample_relative(self._seen(study), trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         sampler = self._make(derive(self._seed, "sampler", trial.number, param_name) % 2**32)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+        return sampler.sample_independent(self._seen(study), trial, param_name, param_distribution)
 
     def _for_joint(self, trial: FrozenTrial) -> BaseSampler:
         """One sampler for the two calls that draw a trial's joint suggestion, since the first prepares the second."""
         if self._joint is None or self._joint[0] != trial.number:
             self._joint = (trial.number, self._make(derive(self._seed, "sampler", trial.number) % 2**32))
         return self._joint[1]
+
+    def _seen(self, study: Study) -> Study:
+        """The study, as far as a sampler looks."""
+        if self._window is None or self._window.study is not study:
+            self._window = Window(study)
+        return cast("Study", self._window)
 
 
 class SuccessiveHalving(BasePruner):
@@ -93,17 +103,30 @@ class SuccessiveHalving(BasePruner):
 
     def __init__(self, *, grace: int, factor: int) -> None:
         self._grace, self._factor = grace, factor
+        self._history: History | None = None
+        self._arrived: dict[int, list[float]] = {}  # rung → values of ended trials, in order
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
         if step is None or not self._is_rung(step):
             return False
-        value = trial.intermediate_values[step]
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
-        others = study.get_trials(deepcopy=False)
-        better = sum(sign * t.intermediate_values[step] > sign * value for t in others if step in t.intermediate_values)
-        arrived = sum(step in t.intermediate_values for t in others)
-        return better >= max(1, arrived // self._factor)
+        history = self._look(study, sign=sign)
+        value = sign * trial.intermediate_values[step]
+        ended = self._arrived.get(step, [])
+        going_on = [sign * t.intermediate_values[step] for t in history.open.values() if step in t.intermediate_values]
+        better = len(ended) - bisect.bisect_right(ended, value) + sum(other > value for other in going_on)
+        return better >= max(1, (len(ended) + len(going_on)) // self._factor)
+
+    def _look(self, study: Study, *, sign: int) -> History:
+        """Takes in what the trials that have ended since had at each rung: read from the study, kept sorted."""
+        if self._history is None or self._history.study is not study:
+            self._history, self._arrived = History(study), {}
+        for trial in self._history.news():
+            for step, value in trial.intermediate_values.items():
+                if self._is_rung(step):
+                    bisect.insort(self._arrived.setdefault(step, []), sign * value)
+        return self._history
 
     def _is_rung(self, step: int) -> bool:
         rung = self._grace
@@ -124,7 +147,7 @@ def build_pruner(search: SearchSettings) -> BasePruner:
 
 def should_prune(study: Study, number: int) -> bool:
     """Whether the study's pruner would cut this trial after its last recorded epoch."""
-    trial = study.get_trials(deepcopy=False)[number]
+    trial = trial_of(study, number)
     return trial.state == TrialState.RUNNING and bool(trial.intermediate_values) and study.pruner.prune(study, trial)
 
 

@@ -6,6 +6,7 @@
 Both return the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
 """
 
+import traceback
 from pathlib import Path
 
 import click
@@ -13,10 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from reports.export import export_model
+from reports.modelfile import BEST
 from reports.sweep import Sweep
 from reports.write import write_report
+from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from tuning import exit_codes
+from tuning.logs import check_loggers
 from tuning.progress import ended_line
 from tuning.revise import Revision, revise
 from tuning.runner import Outcome, driving, run_sweep, saving
@@ -27,6 +31,7 @@ from tuning.spec import Spec
 
 def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool) -> int:
     """Makes a new run and works on it."""
+    check_loggers(spec.search.logging)
     sweep = create_sweep(spec, text=text, name=name, runs=runs, console=Console(quiet=quiet))
     return go_on(sweep.folder, Revision(), quiet=quiet)
 
@@ -37,29 +42,31 @@ def go_on(run: Path, revision: Revision, *, quiet: bool) -> int:
         with saving(run), driving(run):
             for line in revise(run, revision):
                 click.echo(line, err=True)
+            check_loggers(Sweep.open(run).record["spec"]["search"].get("logging"))
             sweep, spec, store = open_sweep(run, console=Console(quiet=quiet))
             with screen_apart(run / "logs" / "ray.log") as console:
                 outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet)
-                return _conclude(sweep, spec, outcome, console)
+                return _conclude(sweep, spec, store, outcome, console)
     except KeyboardInterrupt:
         click.echo(f"interrupted; go on with: tune resume {run}", err=True)
         return exit_codes.INTERRUPTED
 
 
-def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> int:
+def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, console: Console) -> int:
     """Writes what a sweep ends with, says where it is and what to do next. Returns the exit code."""
     resume = f"tune resume {sweep.folder}"
     say = console.print
     counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
     ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
     say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
-    write_report(sweep, sweep.folder / "report")
+    model = None if outcome.best is None else _export(sweep, store, outcome)  # the report shows what it predicts
+    report = _report(sweep, console)
     if outcome.best is None:
         say("no trial has finished yet" if outcome.interrupted else "not one trial finished", soft_wrap=True)
     else:
         say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
-        say(escape(f"report   {sweep.folder / 'report' / 'leaderboard.md'}"), soft_wrap=True, highlight=False)
-        say(escape(f"model    {_export(sweep)}"), soft_wrap=True, highlight=False)
+        say(escape(f"report   {report}"), soft_wrap=True, highlight=False)
+        say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
     if outcome.ended == "errors":
         say(escape(f"{spec.search.max_same_errors} trials in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
@@ -70,13 +77,27 @@ def _conclude(sweep: Sweep, spec: Spec, outcome: Outcome, console: Console) -> i
     return 0 if outcome.best is not None else exit_codes.NO_RESULT
 
 
-def _export(sweep: Sweep) -> str:
-    """Where the best model is, or why it is not there: the sweep itself is done either way."""
+def _export(sweep: Sweep, store: PixelStore, outcome: Outcome) -> str:
+    """Where the best model is, or why it is not there: the sweep itself is done either way.
+
+    Who interrupts does not want to wait until every held-out picture is predicted.
+    """
     try:
-        export_model(sweep, sweep.folder / "best")
-        return str(sweep.folder / "best")
+        export_model(sweep, sweep.folder / BEST, store=store, measured=not outcome.interrupted)
+        return str(sweep.folder / BEST)
     except UserError as error:
         return f"not exported: {error}"
+
+
+def _report(sweep: Sweep, console: Console) -> str:
+    """Where the report is, or why it is not there: the sweep and its model are done either way."""
+    try:
+        return str(write_report(sweep, sweep.folder / "report")[0])
+    except UserError as error:
+        return f"not written: {error}"
+    except Exception:  # a bug of ours, shown as one; `tune report` can be called again
+        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
+        return f"not written; try again: tune report {sweep.folder}"
 
 
 def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:

@@ -11,6 +11,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,21 @@ from reports.ledger import Ledger
 from reports.starting_weights import weights_here
 from reports.sweep import RECORD, SCHEMA, Sweep
 from trainables.data.cache import cache_folder
+from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.pixels import build_store
+from trainables.data.room import room_for_sharing
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
 from trainables.files import flush_folder, replaced, write_json
 from trainables.hardware import describe_hardware
+from trainables.models.build import foreseen
 from trainables.models.weights import Weights, resolve_weights
+from tuning.crosschecks import advice
 from tuning.space import combinations
 from tuning.spec import Spec
+from tuning.target_checks import check_targets
 from tuning.versions import current_versions
 
 
@@ -48,23 +54,30 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
         raise UserError(
             "this sweep exists", where=str(run), hint=f"`tune resume {run}` goes on with it; --name starts another"
         )
-    store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
-    weights = _find_weights(spec, console=console)
+    catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
+    check_targets(spec, store)
+    weights = _find_weights(spec, classes=store.classes, console=console)
     record = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "file": text,
         "spec": spec.to_json(),
         "base": str(spec.base.resolve()),
+        "task": store.task,
         "classes": list(store.classes),
         "channels": store.channels,
         "data": {
             "fingerprint": store.fingerprint,
             "short_side": store.short_side,
             "counts": store.counts(),
+            "pictures": {split: len(store.indices(split)) for split in SPLITS},
+            "normalization": {"mean": store.mean, "std": store.std},
             "skipped": store.skipped,
         },
         "weights": weights,
+        "notes": [*catalog.notes, *advice(spec)],
+        "sharing_bytes": room_for_sharing(cache_folder()),
+        "initialisation": _tell_initialisations(spec, weights, classes=store.classes, told=(), console=console),
         "versions": current_versions(),
         "hardware": describe_hardware(),
         "git": _git(spec.base),
@@ -72,10 +85,13 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     unnamed = runs / f".{name}.{os.getpid()}.new"
     try:
         unnamed.mkdir(parents=True)
+        _keep_exported(weights, spec.base, unnamed, named=run)
         with replaced(unnamed / "sweep.yaml") as file:
             file.write_text(text, encoding="utf-8")
         write_json(unnamed / RECORD, record)
-        Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode)
+        ledger = Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode)
+        for point in (spec.search.first or [])[: spec.search.trials]:
+            ledger.study.enqueue_trial(point)
         unnamed.rename(run)
         flush_folder(runs)
     except OSError as error:
@@ -94,7 +110,7 @@ def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]
     sweep = Sweep.open(run)
     spec = Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
     data = sweep.record["data"]
-    store = _open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
+    _, store = _open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
     if store.fingerprint != data["fingerprint"]:
         raise UserError(
             "the pictures are not those the sweep began with",
@@ -111,6 +127,7 @@ def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]
             expected=f"at most {data['short_side']} pixels, from when the sweep began",
             hint="start a new sweep with --name for larger pictures",
         )
+    check_targets(spec, store)
     for name, by_model in sweep.record["weights"].items():
         for model in by_model:
             weights_here(sweep, {"weights": name, "model": model})
@@ -119,29 +136,37 @@ def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]
 
 
 def _add_weights(sweep: Sweep, spec: Spec, *, console: Console) -> None:
-    """A wider choice of models or weights wants what the record does not have yet."""
+    """A wider choice of models, weights or initialisations wants what the record does not have yet."""
     known = sweep.record["weights"]
     wanted = [spec.settings_for(params) for params in combinations(spec.space, {"weights", "model"})]
+    classes = sweep.record["classes"]
     if any(settings.model not in known.get(settings.weights, {}) for settings in wanted):
-        for name, by_model in _find_weights(spec, console=console).items():
+        for name, by_model in _find_weights(spec, classes=classes, console=console).items():
             known[name] = {**by_model, **known.get(name, {})}
+        _keep_exported(known, spec.base, sweep.folder, named=sweep.folder)
+        write_json(sweep.folder / RECORD, sweep.record)
+    told = sweep.record.get("initialisation", [])
+    lines = _tell_initialisations(spec, known, classes=classes, told=told, console=console)
+    if lines != told:
+        sweep.record["initialisation"] = lines
         write_json(sweep.folder / RECORD, sweep.record)
 
 
-def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> PixelStore:
+def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> tuple[Catalog, PixelStore]:
     catalog = read_catalog(data, base=base)
     for note in catalog.notes:
         console.print(note, style="yellow", highlight=False, markup=False)
     columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
-        return build_store(
+        store = build_store(
             catalog,
             short_side=short_side,
             cache=cache_folder(),
             on_bad_image=data.on_bad_image,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
+    return catalog, store
 
 
 def _short_side(spec: Spec) -> int:
@@ -150,15 +175,60 @@ def _short_side(spec: Spec) -> int:
     return max(short_side_for(settings.image_size, settings.center_crop) for settings in sizes)
 
 
-def _find_weights(spec: Spec, *, console: Console) -> dict[str, dict[str, Any]]:
+def _find_weights(spec: Spec, *, classes: Sequence[str], console: Console) -> dict[str, dict[str, Any]]:
     """What each `weights` comes to with each model, found once so that all trials and every resume use the same."""
     found: dict[str, dict[str, Any]] = {}
     for params in combinations(spec.space, {"weights", "model"}):
         settings = spec.settings_for(params)
-        weights: Weights = resolve_weights(settings.weights, settings.model, base=spec.base)
-        console.print(weights.note, style="yellow" if weights.note.startswith("RANDOM") else None, highlight=False)
+        weights: Weights = resolve_weights(settings.weights, settings.model, base=spec.base, classes=classes)
+        loud = weights.note.startswith("RANDOM") or weights.random or weights.unused
+        console.print(weights.note, style="yellow" if loud else None, highlight=False, markup=False)
         found.setdefault(settings.weights, {})[settings.model] = dataclasses.asdict(weights)
     return found
+
+
+def _keep_exported(weights: Mapping[str, dict[str, Any]], base: Path, folder: Path, *, named: Path) -> None:
+    """Copies weights that lie in an exported model's folder: the next export of that sweep replaces them.
+
+    Args:
+        weights: what each setting comes to with each model; the paths in it become those of the copies.
+        base: what relative paths in the settings are seen from.
+        folder: the run's, where the copies go.
+        named: what that folder will be called.
+    """
+    for name, by_model in weights.items():
+        for known in by_model.values():
+            if known["kind"] != "file" or not (base / Path(name).expanduser()).is_dir():
+                continue
+            copy = f"start-{known['digest'][:12]}.safetensors"
+            if not (folder / copy).exists():
+                with replaced(folder / copy) as file:
+                    shutil.copyfile(known["path"], file)
+            known["path"] = str((named / copy).absolute())
+
+
+def _tell_initialisations(
+    spec: Spec,
+    weights: Mapping[str, Mapping[str, Any]],
+    *,
+    classes: Sequence[str],
+    told: Sequence[str],
+    console: Console,
+) -> list[str]:
+    """A line for each way of drawing initial weights from each start: what it draws, and what it cannot.
+
+    All are returned, and those that were not told before are printed.
+    """
+    lines = []
+    for params in combinations(spec.space, {"init", "weights", "model"}):
+        settings = spec.settings_for(params)
+        if settings.init != "default":
+            start = Weights(**weights[settings.weights][settings.model])
+            report = foreseen(settings, classes=len(classes), weights=start)
+            lines.append(f"{settings.model}, weights {settings.weights}, {report.summary()}")
+            if lines[-1] not in told:
+                console.print(lines[-1], style="yellow" if report.kept else None, highlight=False, markup=False)
+    return lines
 
 
 def _git(folder: Path) -> str | None:

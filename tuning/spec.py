@@ -19,19 +19,21 @@ from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
 from reports.record import METRICS
-from trainables.data.sources import DataSettings
+from trainables.data.sources import ONLY_FOR, PUBLISHED, DataSettings, check_data_settings
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
+from trainables.tasks import METRICS_OF, Metric, metric_for
 from tuning import space as spaces
 from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of
 from tuning.crosschecks import check_together
+from tuning.first_trials import checked_points
 from tuning.overrides import SECTIONS, apply_sets, put
 from tuning.ready import base_of
 from tuning.space import Space
 from tuning.space_file import read_space
 from tuning.yaml_file import KeyPath, YamlFile, dotted, read_yaml
 
-Metric = Literal["val_accuracy", "val_loss"]
+LoggerName = Literal["tensorboard", "mlflow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +41,20 @@ class SearchSettings:
     """The `search:` section: how many trials, judged by what, chosen and stopped how."""
 
     trials: Annotated[int, Ge(1), Doc("Trials in all; failed ones count.")] = 24
-    metric: Annotated[Metric, Doc("What is made best: `val_accuracy` (highest) or `val_loss` (lowest).")] = (
-        "val_accuracy"
-    )
+    metric: Annotated[
+        Literal["auto", Metric],
+        Doc(
+            "What is made best, on the validation pictures. Classification: `val_accuracy`, `val_top5`,"
+            " `val_balanced_accuracy` (mean recall of the classes), `val_f1` (mean of the classes), `val_auroc` (one"
+            " class against the rest). Multilabel: `val_map` (mean average precision), `val_accuracy` (of single"
+            " labels), `val_f1`, `val_auroc`. Regression: `val_mae`, `val_rmse` (lowest), `val_r2`. Any: `val_loss`"
+            " (lowest). `auto`: the first of its task."
+        ),
+    ] = "auto"
+    first: Annotated[
+        list[dict[str, Any]] | None,
+        Doc("Trials to begin with, such as the settings in use so far: `- {lr: 0.001, freeze: none}`, one a line."),
+    ] = None
     sampler: Annotated[
         Literal["tpe", "random"], Doc("How trials are chosen: `tpe` learns from those before, `random` does not.")
     ] = "tpe"
@@ -64,6 +77,13 @@ class SearchSettings:
     max_same_errors: Annotated[
         int, Ge(1), Doc("The sweep stops after this many trials in a row fail with the same error.")
     ] = 5
+    logging: Annotated[
+        list[LoggerName] | None,
+        Doc(
+            "Other tools to log the trials to as well: `tensorboard` (in `logs/tensorboard` of the run), `mlflow`"
+            " (where `MLFLOW_TRACKING_URI` says, else `logs/mlflow.db` of the run)."
+        ),
+    ] = None
 
     @property
     def mode(self) -> Literal["max", "min"]:
@@ -79,6 +99,13 @@ class ResourceSettings:
     gpus_per_trial: Annotated[
         Literal["auto"] | Annotated[float, Ge(0), Le(1)],
         Doc("GPUs of one trial: `auto` (one where there is one), 0, a share such as 0.5, or 1."),
+    ] = "auto"
+    shared_gb: Annotated[
+        Literal["auto"] | Annotated[float, Ge(0)],
+        Doc(
+            "Disk for what trials share, in GB (10⁹ bytes): their views of the pictures, and what frozen layers make of"
+            " them. `auto` is a tenth of what was free when the sweep began, at most 20; 0 shares nothing."
+        ),
     ] = "auto"
     workers: Annotated[
         Annotated[int, Ge(1)] | None, Doc("Most trials at once; empty for as many as the machine has room for.")
@@ -101,6 +128,11 @@ class Spec:
     resources: ResourceSettings = field(default_factory=ResourceSettings)
     defaults: Mapping[str, Any] = field(default_factory=lambda: dataclasses.asdict(TrialSettings()))
     base: Path = field(default=Path(), compare=False)
+
+    def __post_init__(self) -> None:
+        """Settles which metric `auto` is."""
+        metric = metric_for(self.search.metric, task=self.data.task)
+        object.__setattr__(self, "search", dataclasses.replace(self.search, metric=metric))
 
     def settings_for(self, params: Mapping[str, Any]) -> TrialSettings:
         """The settings of a trial that was given `params`; an explored setting not among them has its default."""
@@ -161,7 +193,12 @@ def load_spec(
     for key, value in options.items():
         if value is not None:
             file = put(file, key, value, option=f"--{key[1]} {value}")
-    return _Reader(file, base_of(path) if base is None else base).spec()
+    return read_spec(file, base=base_of(path) if base is None else base)
+
+
+def read_spec(file: YamlFile, *, base: Path) -> Spec:
+    """What is read already, checked. Errors as `load_spec`."""
+    return _Reader(file, base).spec()
 
 
 class _Reader:
@@ -187,7 +224,8 @@ class _Reader:
             base=self.base,
         )
         self._check(spec)
-        check_together(self.file, spec.trial, space, self.problems)
+        spec = self._with_first_trials(spec)
+        check_together(self.file, spec.trial, space, self.problems, task=spec.data.task)
         self.problems.raise_any()
         return spec
 
@@ -220,7 +258,9 @@ class _Reader:
 
     def _from_here(self, key: KeyPath, value: Any) -> Any:
         """A path that came by `--set` is seen from the current folder: as seen from `base`, then."""
-        is_path = key == ("data", "path") or (key == ("trial", "weights") and value not in ("auto", "imagenet", "none"))
+        is_path = key in (("data", "path"), ("data", "root")) or (
+            key == ("trial", "weights") and value not in ("auto", "imagenet", "none")
+        )
         if not is_path or key not in self.file.changed or value is None or Path(value).expanduser().is_absolute():
             return value
         if self.base.resolve() == Path.cwd():
@@ -241,16 +281,14 @@ class _Reader:
                 )
 
     def _check(self, spec: Spec) -> None:
-        data = spec.data
-        if data.source == "folder" and not data.path:
-            key: KeyPath = ("data", "path") if "path" in self.file.data["data"] else ("data", "source")
-            self._add(key, "a folder needs data.path", expected="the path of a folder of pictures")
-        if data.source == "digits" and data.path is not None:
-            self._add(("data", "path"), "digits have no path", got=Shown(data.path), hint="write `source: folder`")
-        if data.val + data.test >= 1:
-            key = ("data", "test") if "test" in self.file.data["data"] else ("data", "val")
+        self._check_data(spec.data)
+        fitting = METRICS_OF[spec.data.task]
+        if spec.search.metric not in fitting:
             self._add(
-                key, "no pictures are left to train on", got=Shown(data.val + data.test), expected="val + test < 1"
+                ("search", "metric"),
+                f"no metric of data.task {spec.data.task}",
+                got=Shown(spec.search.metric),
+                expected=f"one of auto, {', '.join(fitting)}",
             )
         if not spec.space and spec.search.trials > 1:
             self._add(
@@ -259,6 +297,36 @@ class _Reader:
                 expected="a setting under `space:`",
                 hint="or write `trials: 1` under `search:`",
             )
+
+    def _check_data(self, data: DataSettings) -> None:
+        given = self.file.data["data"]
+        for name, sources in ONLY_FOR.items():
+            if name in given and given[name] is not None and data.source not in sources:
+                own = [f"`source: {source}`" for source in sources if source not in PUBLISHED]
+                hint = f"it is for {' or '.join(own) or 'sets that torchvision can fetch'}"
+                self._add(("data", name), f"no setting of {data.source}", got=Shown(given[name]), hint=hint)
+        try:
+            check_data_settings(data)
+        except UserError as error:
+            name = (error.where or "data.source").partition(".")[2]
+            key: KeyPath = ("data", name if name in given else "source")
+            if not (name == "path" and data.source == "digits"):  # told above
+                self._add(key, error.what, got=error.got, expected=error.expected, hint=error.hint)
+        if data.source not in PUBLISHED and data.val + data.test >= 1:
+            key = ("data", "test") if "test" in given else ("data", "val")
+            self._add(
+                key, "no pictures are left to train on", got=Shown(data.val + data.test), expected="val + test < 1"
+            )
+
+    def _with_first_trials(self, spec: Spec) -> Spec:
+        """The points of `search.first` in the types of the space."""
+        key: KeyPath = ("search", "first")
+        try:
+            points = checked_points(spec.search.first or [], spec.space, where=self.file.where(key))
+        except UserError as error:
+            self.problems.add(error, line=self.file.line(key))
+            return spec
+        return dataclasses.replace(spec, search=dataclasses.replace(spec.search, first=points or None))
 
     def _add(self, key: KeyPath, what: str, *, file: YamlFile | None = None, **facts: Any) -> None:
         file = file or self.file

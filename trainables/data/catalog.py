@@ -1,4 +1,4 @@
-"""What a source of pictures contains: names, labels and splits, with no pixel read yet.
+"""What a source of pictures contains: names, targets and splits, with no pixel read yet.
 
 catalog = read_catalog(DataSettings(source="folder", path="pictures"), base=Path.cwd())
 catalog.counts()           # {"train": {"ants": 124, "bees": 121}, "val": {…}}
@@ -7,29 +7,31 @@ catalog.content(0)         # Path("pictures/train/ants/1.jpg")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Task = Literal["classification", "multilabel", "regression"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """One labelled picture.
+    """One picture and what is to be learnt from it.
 
-    `name` is stable and relative, with forward slashes (`train/ants/1.jpg`, `digits/17`); `label` counts from 0 in
-    the catalog's `classes`.
+    `name` is stable and relative, with forward slashes (`train/ants/1.jpg`, `digits/17`). In classification `label`
+    counts from 0 in the catalog's `classes`; in the other tasks it is 0 and `values` has one number for each of the
+    classes: 0 or 1 in multilabel, the target in its own unit in regression.
     """
 
     name: str
     label: int
     split: Split
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Catalog:
 
     `root` is the folder that the names are relative to; `None` for built-in pictures, which come in `arrays`
     (uint8 [N, H, W] or [N, H, W, 3], 0–255, in the order of `pictures`). `channels` is 1 (grey) or 3 (RGB): what a
-    network sees. `notes` are lines that the user should be told.
+    network sees. `classes` are the names of what a network puts out: classes, labels, or target columns. `notes` are
+    lines that the user should be told.
     """
 
     source: str
@@ -48,6 +51,7 @@ class Catalog:
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
     arrays: np.ndarray | None = field(default=None, repr=False, compare=False)
+    task: Task = "classification"
 
     def content(self, index: int) -> Path | np.ndarray:
         """Where picture `index` is to be had: its file, or its pixels if it is built in."""
@@ -57,13 +61,35 @@ class Catalog:
         return self.root / self.pictures[index].name
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Pictures by split and class, splits without pictures left out."""
-        return count_pictures(self.classes, ((picture.split, picture.label) for picture in self.pictures))
+        """As `count_pictures`."""
+        targets = self.targets()
+        codes = np.array([SPLITS.index(picture.split) for picture in self.pictures])
+        return count_pictures(self.task, self.classes, codes, targets)
+
+    def targets(self) -> np.ndarray:
+        """int64 [N] of labels; float32 [N, K] in multilabel and regression."""
+        if self.task == "classification":
+            return np.array([picture.label for picture in self.pictures], dtype=np.int64)
+        rows = [picture.values for picture in self.pictures]
+        return np.array(rows, dtype=np.float32).reshape(-1, len(self.classes))
 
 
-def count_pictures(classes: Sequence[str], members: Iterable[tuple[Split, int]]) -> dict[str, dict[str, int]]:
-    """Counts (split, label) pairs as {split: {class: number}}, every class named in every split that has pictures."""
-    table: dict[Split, list[int]] = {split: [0] * len(classes) for split in SPLITS}
-    for split, label in members:
-        table[split][label] += 1
-    return {split: dict(zip(classes, numbers, strict=True)) for split, numbers in table.items() if any(numbers)}
+def count_pictures(
+    task: Task, classes: Sequence[str], splits: np.ndarray, targets: np.ndarray
+) -> dict[str, dict[str, int]]:
+    """{split: {class: number}}, every class named in every split that has pictures.
+
+    `splits`: int [N], places in `SPLITS`. In multilabel a picture counts for each label it has, maybe none; in
+    regression there is one line, `pictures`.
+    """
+    table: dict[str, dict[str, int]] = {}
+    for code, split in enumerate(SPLITS):
+        mine = targets[splits == code]
+        if not len(mine):
+            continue
+        if task == "regression":
+            table[split] = {"pictures": len(mine)}
+            continue
+        numbers = np.bincount(mine, minlength=len(classes)) if task == "classification" else mine.sum(axis=0)
+        table[split] = {name: int(number) for name, number in zip(classes, numbers, strict=True)}
+    return table

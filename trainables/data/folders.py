@@ -46,7 +46,7 @@ def folder_catalog(root: Path, *, val: float, test: float, seed: int, channels: 
     classes that differ between the splits, too few pictures of a class to split.
     """
     try:
-        _check_folder(root)
+        check_folder(root)
         if folders := _split_folders(root):
             return _from_splits(root, folders, val=val, test=test, seed=seed, channels=channels)
         return _from_classes(root, val=val, test=test, seed=seed, channels=channels)
@@ -56,7 +56,24 @@ def folder_catalog(root: Path, *, val: float, test: float, seed: int, channels: 
         ) from error
 
 
-def _check_folder(root: Path) -> None:
+def classes_in(root: Path) -> dict[str, list[str]]:
+    """The pictures of each class in one folder of class folders, names relative to `root`.
+
+    `UserError` where `folder_catalog` would have one, and for a folder that is split already.
+    """
+    try:
+        check_folder(root)
+        if folders := _split_folders(root):
+            raise UserError(f"it is split already: {few(folders.values())}", where=WHERE, got=str(root))
+        found = _scan(root, root)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror or error})", where=WHERE, got=str(root)) from error
+    _check_classes(found, root=root)
+    return found.pictures
+
+
+def check_folder(root: Path) -> None:
+    """`UserError` unless the folder is there."""
     if not root.exists():
         raise UserError("no such folder", where=WHERE, got=str(root), hint=_nearest_parent(root))
     if not root.is_dir():
@@ -83,7 +100,7 @@ def _split_folders(root: Path) -> dict[Split, str]:
     if not holding:
         if named and sum(len(names) for names in named.values()) == len(folders):
             raise UserError(
-                f"no class folders in {_few(f'{name}/' for name in folders)}",
+                f"no class folders in {few(f'{name}/' for name in folders)}",
                 where=WHERE,
                 got=str(root),
                 expected="train/<class>/<picture>",
@@ -122,7 +139,7 @@ def _from_splits(
         pictures += tuple(_labelled("test", places["test"]))
     notes += _ignored_note(sum(found.ignored for found in places.values()))
     if others := [name for name in _sub_folders(root) if name not in folders.values()]:
-        notes.append(f"not used, beside {folders['train']}/: {_few(others)}")
+        notes.append(f"not used, beside {folders['train']}/: {few(others)}")
     return Catalog("folder", root, tuple(places["train"].pictures), channels, pictures, tuple(notes))
 
 
@@ -134,7 +151,7 @@ def _from_classes(root: Path, *, val: float, test: float, seed: int, channels: i
     inside = [set(_sub_folders(root / name)) for name in found.pictures]
     if len(inside[0]) > 1 and all(names == inside[0] for names in inside):
         notes.append(
-            f"{_few(found.pictures)} are taken as the classes; if {_few(sorted(inside[0]))} are, name the folders"
+            f"{few(found.pictures)} are taken as the classes; if {few(sorted(inside[0]))} are, name the folders"
             " train/ and val/"
         )
     return Catalog("folder", root, tuple(found.pictures), channels, pictures, tuple(notes))
@@ -148,7 +165,7 @@ def _scan(folder: Path, root: Path) -> ClassFolders:
         found, others = _walk(folder / name, root)
         pictures[name] = found
         ignored += others
-    ignored += sum(not _hidden(entry.name) and entry.is_file() for entry in folder.iterdir())
+    ignored += sum(not hidden(entry.name) and entry.is_file() for entry in folder.iterdir())
     return ClassFolders(pictures, ignored)
 
 
@@ -163,9 +180,9 @@ def _walk(folder: Path, root: Path) -> tuple[list[str], int]:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(name for name in folders if not _hidden(name))
+        folders[:] = sorted(name for name in folders if not hidden(name))
         for name in files:
-            if _hidden(name):
+            if hidden(name):
                 continue
             path = Path(place, name)
             if path.suffix.lower() in EXTENSIONS:
@@ -180,10 +197,11 @@ def _raise(error: OSError) -> None:
 
 
 def _sub_folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if not _hidden(entry.name) and entry.is_dir())
+    return sorted(entry.name for entry in folder.iterdir() if not hidden(entry.name) and entry.is_dir())
 
 
-def _hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
+    """Whether a file or folder of that name is no part of a set of pictures."""
     return name.startswith(".") or name in NOT_CLASSES
 
 
@@ -199,11 +217,11 @@ def _check_classes(found: ClassFolders, *, root: Path, split: str | None = None)
     if empty := [name for name, names in found.pictures.items() if not names]:
         several = "classes" if len(empty) > 1 else "class"
         raise UserError(
-            f"{place}empty {several}: {_few(empty)}", where=WHERE, got=got, hint="add pictures or remove the folder"
+            f"{place}empty {several}: {few(empty)}", where=WHERE, got=got, hint="add pictures or remove the folder"
         )
     if len(found.pictures) < 2:
         raise UserError(
-            f"{place}only one class: {_few(found.pictures)}", where=WHERE, got=got, expected="two or more class folders"
+            f"{place}only one class: {few(found.pictures)}", where=WHERE, got=got, expected="two or more class folders"
         )
 
 
@@ -211,7 +229,7 @@ def _check_same_classes(train: ClassFolders, other: ClassFolders, *, split: Spli
     parts = []
     for name, here, there in (("train", train, other), (split, other, train)):
         if only := sorted(set(here.pictures) - set(there.pictures)):
-            parts.append(f"only in {name}: {_few(only)}")
+            parts.append(f"only in {name}: {few(only)}")
     if parts:
         raise UserError(f"classes differ between train and {split} ({'; '.join(parts)})", where=WHERE, got=str(root))
 
@@ -239,7 +257,8 @@ def _ignored_note(count: int) -> list[str]:
     return [f"{count} file{'s' * (count > 1)} without a picture's extension passed over"] if count else []
 
 
-def _few(names: Iterable[str], *, limit: int = 5) -> str:
+def few(names: Iterable[str], *, limit: int = 5) -> str:
+    """The first few names in words: `a, b, c and 9 more`."""
     names = list(names)
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -1,8 +1,8 @@
 """Batches of views, in an order and with contents that do not depend on how they are made.
 
-for images, labels in training_batches(store, settings=settings, data_seed=0, epoch=1, pin_memory=False):
-    ...                                       # uint8 [N, C, S, S], int64 [N]
-for images, labels in evaluation_batches(store, "val", settings=settings, batch_size=64):
+for images, targets in training_batches(store, settings=settings, data_seed=0, epoch=1, pin_memory=False):
+    ...                                       # uint8 [N, C, S, S]; int64 [N] or float32 [N, K]
+for images, targets in evaluation_batches(store, "val", settings=settings, batch_size=64):
     ...
 """
 
@@ -32,18 +32,18 @@ class Views(Dataset[Batch]):
     """The views of a store's pictures, made a batch at a time; `epoch` is `None` for the views of validation."""
 
     store: PixelStore
-    size: int
-    center_crop: float
-    augment: str = "none"
+    settings: TrialSettings
     data_seed: int = 0
     epoch: int | None = None
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """uint8 [N, C, S, S] and int64 [N] of the pictures with these indices."""
-        images = torch.empty((len(indices), self.store.channels, self.size, self.size), dtype=torch.uint8)
+        """The views, uint8 [N, C, S, S], and the targets of the pictures with these indices."""
+        shape = (len(indices), self.store.channels, self.settings.image_size, self.settings.image_size)
+        # Laid out as the pictures are stored and as networks are fed: any other way costs more than the views do.
+        images = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         for place, (index, draws) in enumerate(zip(indices, self._draws(indices), strict=True)):
             images[place] = self._view(self.store[index], draws)
-        return images, self.store.labels[indices]
+        return images, self.store.targets[indices]
 
     def _draws(self, indices: list[int]) -> Iterable[np.ndarray | None]:
         if self.epoch is None:
@@ -52,10 +52,8 @@ class Views(Dataset[Batch]):
 
     def _view(self, picture: Tensor, draws: np.ndarray | None) -> Tensor:
         if draws is None:
-            return validation_view(picture, size=self.size, center_crop=self.center_crop)
-        return training_view(
-            picture, size=self.size, center_crop=self.center_crop, augment=self.augment, uniforms=draws
-        )
+            return validation_view(picture, size=self.settings.image_size, center_crop=self.settings.center_crop)
+        return training_view(picture, settings=self.settings, uniforms=draws)
 
 
 def training_batches(
@@ -63,8 +61,19 @@ def training_batches(
 ) -> Iterable[Batch]:
     """The training pictures in the order of (`settings.seed`, `epoch`), each in its view of (`data_seed`, `epoch`).
 
-    Yields uint8 [N, C, S, S] and int64 [N], in memory from which a GPU copies by itself under `pin_memory`; the batches
-    are the same whatever `settings.workers` is. `TrialError` when `drop_last` would leave no batch.
+    Yields uint8 [N, C, S, S] and the pictures' rows of `store.targets` (int64 [N], or float32 [N, K] where the task is
+    multilabel or regression), in memory from which a GPU copies by itself under `pin_memory`; the batches are the same
+    whatever `settings.workers` is. `TrialError` when `drop_last` would leave no batch.
+    """
+    plan = training_plan(store, settings=settings, epoch=epoch)
+    views = Views(store, settings, data_seed, epoch)
+    return _loader(views, plan, workers=settings.workers, pin_memory=pin_memory)
+
+
+def training_plan(store: PixelStore, *, settings: TrialSettings, epoch: int) -> list[Tensor]:
+    """Which pictures are in which batch: indices, int64 [N], for each of an epoch's batches.
+
+    `TrialError` when `drop_last` would leave no batch.
     """
     order = training_order(store.indices("train"), seed=settings.seed, epoch=epoch)
     plan = list(order.split(settings.batch_size))
@@ -74,8 +83,7 @@ def training_batches(
         raise TrialError(
             f"drop_last leaves no batch: batch_size is {settings.batch_size}, training pictures are {len(order)}"
         )
-    views = Views(store, settings.image_size, settings.center_crop, settings.augment, data_seed, epoch)
-    return _loader(views, plan, workers=settings.workers, pin_memory=pin_memory)
+    return plan
 
 
 def evaluation_batches(
@@ -83,7 +91,7 @@ def evaluation_batches(
 ) -> Iterable[Batch]:
     """All pictures of a split in the order of their indices, in the view of validation; nothing is left out."""
     plan = store.indices(split).split(batch_size) if len(store.indices(split)) else []
-    views = Views(store, settings.image_size, settings.center_crop)
+    views = Views(store, settings)
     return _loader(views, list(plan), workers=settings.workers, pin_memory=pin_memory)
 
 

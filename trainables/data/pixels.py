@@ -20,12 +20,13 @@ from trainables.data.catalog import Catalog
 from trainables.data.decode import BadPictureError, decode
 from trainables.data.digests import Digests, content_digest
 from trainables.data.parallel import ordered_map
+from trainables.data.room import make_room_for_pixels, mark_used
 from trainables.data.store import DamagedStoreError, PixelStore, StoreWriter
 from trainables.errors import UserError
 from trainables.files import flush_folder
 
 # Goes up whenever the same files would give other pixels or another layout.
-FORMAT = 1
+FORMAT = 2
 # How much is read back when a store is found: all of a small one, an even sample of a large one.
 CHECKED_BYTES = 256 * 2**20
 LISTED = 10
@@ -67,6 +68,11 @@ def build_store(
     return store
 
 
+def picture_digests(catalog: Catalog, *, cache: Path) -> list[str]:
+    """SHA-256 of each picture's file, or of its pixels, in the catalog's order; remembered in `cache`."""
+    return _picture_digests(catalog, cache, _Steps(None))
+
+
 @dataclass
 class _Steps:
     """Counts files read and pictures decoded as one progress."""
@@ -93,6 +99,7 @@ def _found(place: Path) -> PixelStore | None:
     try:
         store = PixelStore.open(place)
         store.check(at_most=CHECKED_BYTES)
+        mark_used(place)
         return store
     except DamagedStoreError:
         return None
@@ -116,9 +123,13 @@ def _picture_digests(catalog: Catalog, cache: Path, steps: _Steps) -> list[str]:
 
 
 def _fingerprint(catalog: Catalog, digests: list[str]) -> str:
-    total = sha256(json.dumps([catalog.channels, catalog.classes]).encode())
+    """Of what the pictures are; for classification as it always was, so that older sweeps can be gone on with."""
+    classifying = catalog.task == "classification"
+    about = [catalog.channels, catalog.classes, *([] if classifying else [catalog.task])]
+    total = sha256(json.dumps(about).encode())
     for picture, digest in zip(catalog.pictures, digests, strict=True):
-        total.update(json.dumps([picture.name, picture.label, picture.split, digest]).encode())
+        target = picture.label if classifying else picture.values
+        total.update(json.dumps([picture.name, target, picture.split, digest]).encode())
     return total.hexdigest()
 
 
@@ -132,6 +143,7 @@ def _built(
     cache: Path,
 ) -> PixelStore:
     """Writes a store beside its place, then renames it; the caller holds the lock."""
+    make_room_for_pixels(cache, needed_bytes=len(digests) * catalog.channels * short_side**2)
     unfinished = place.with_name(f".{place.name}.partial")
     if steps.total < len(digests):
         steps.expect(len(digests))
@@ -146,6 +158,7 @@ def _built(
             with StoreWriter(unfinished) as writer:
                 skipped = _decode_all(catalog, writer, digests, short_side, steps)
                 writer.seal(
+                    task=catalog.task,
                     classes=catalog.classes,
                     channels=catalog.channels,
                     short_side=short_side,
@@ -182,7 +195,8 @@ def _decode_all(
             if isinstance(result, BadPictureError):
                 skipped.append((picture.name, str(result)))
             else:
-                writer.add(result, name=picture.name, label=picture.label, split=picture.split)
+                target = picture.label if catalog.task == "classification" else picture.values
+                writer.add(result, name=picture.name, target=target, split=picture.split)
             steps.advance()
     if not len(writer):
         raise UserError(
@@ -205,7 +219,7 @@ def _unchanged(path: Path, digest: str) -> bytes:
 
 
 def _check_pictures(store: PixelStore, catalog: Catalog, on_bad_image: str) -> None:
-    """`UserError` where pictures are bad and that is not allowed, or where a class has none left."""
+    """`UserError` where pictures are bad and that is not allowed, or where a class has none left of those it had."""
     if store.skipped and on_bad_image != "skip":
         several = "pictures" if len(store.skipped) > 1 else "picture"
         raise UserError(
@@ -216,10 +230,11 @@ def _check_pictures(store: PixelStore, catalog: Catalog, on_bad_image: str) -> N
         )
     left = store.counts()
     for split, numbers in catalog.counts().items():
-        for name in numbers:
-            if not left.get(split, {}).get(name):
+        for name, number in numbers.items():
+            if number and not left.get(split, {}).get(name):
+                of_class = "" if catalog.task == "regression" else f" of class {name!r}"
                 raise UserError(
-                    f"{split}: not one picture of class {name!r} can be read ({_listed(store.skipped)})",
+                    f"{split}: not one picture{of_class} can be read ({_listed(store.skipped)})",
                     where="data.path",
                     got=str(catalog.root),
                 )

@@ -1,7 +1,7 @@
 """What a network sees of a stored picture: the view of validation, random views for training, and normalising.
 
     draws = uniforms(seed, epoch, indices, UNIFORMS)                         # float64 [N, UNIFORMS]
-    view = training_view(store[i], size=224, center_crop=0.875, augment="standard", uniforms=draws[0])
+    view = training_view(store[i], settings=settings, uniforms=draws[0])     # uint8 [3, 224, 224]
     view = validation_view(store[i], size=224, center_crop=0.875)            # uint8 [3, 224, 224]
     inputs = normalize(batch, mean=facts.mean, std=facts.std)                # float32 [N, 3, 224, 224]
 
@@ -12,11 +12,15 @@ size, in any order, in any process.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
+
+from trainables.data.augmenting import DRAWS_OF_OPERATION, ERASING, erased, randaugmented
+from trainables.settings import TrialSettings
 
 # Random resized crop of Szegedy et al. 2015 (arXiv:1409.4842), section 6, with torchvision's number of attempts.
 SCALE = (0.08, 1.0)
@@ -25,9 +29,18 @@ ATTEMPTS = 10
 MIRROR = 0.5
 # Brightness, contrast and saturation are multiplied by 1 ± this under `strong`.
 JITTER = 0.4
-# Which uniform number does what: two for each attempt at a crop, then these.
+# The most operations that `randaugment_ops` allows.
+MOST_OPERATIONS = 8
+# Which uniform number does what: two for each attempt at a crop, then these, then those of `augmenting`. What is added
+# comes last, for then the views there were stay as they were.
 TOP, LEFT, FLIP, BRIGHTNESS, CONTRAST, SATURATION = range(2 * ATTEMPTS, 2 * ATTEMPTS + 6)
-UNIFORMS = 2 * ATTEMPTS + 6
+OPERATIONS = slice(2 * ATTEMPTS + 6, 2 * ATTEMPTS + 6 + DRAWS_OF_OPERATION * MOST_OPERATIONS)
+ERASER = slice(OPERATIONS.stop, OPERATIONS.stop + ERASING)
+UNIFORMS = ERASER.stop
+# Keys of the views that come again, see `view_keys`.
+PLAIN, MIRRORED = 0, -1
+# The settings that a training view depends on, beside the data seed, the epoch and the picture.
+VIEW_SETTINGS = ("image_size", "center_crop", "augment", "randaugment", "randaugment_ops", "random_erasing")
 # A centre crop never looks beyond this many times the shorter side; a picture longer than that is cut first.
 LONGEST = 4
 
@@ -55,21 +68,80 @@ def validation_view(picture: Tensor, *, size: int, center_crop: float) -> Tensor
     return functional.center_crop(picture, [size, size])
 
 
-def training_view(picture: Tensor, *, size: int, center_crop: float, augment: str, uniforms: np.ndarray) -> Tensor:
+def training_view(picture: Tensor, *, settings: TrialSettings, uniforms: np.ndarray) -> Tensor:
     """The random view that `uniforms` (float64 [UNIFORMS], in [0, 1)) stand for.
 
     `augment`: `none` is the view of validation; `flip` mirrors half of those; `standard` is a random resized crop,
-    half of them mirrored; `strong` adds brightness, contrast and (RGB only) saturation. `picture`: uint8 [C, h, w].
-    Returns uint8 [C, size, size].
+    half of them mirrored; `strong` adds brightness, contrast and (RGB only) saturation. RandAugment and random erasing
+    come on top of any of them. `picture`: uint8 [C, h, w]. Returns uint8 [C, S, S] with S = `image_size`.
     """
+    size, augment = settings.image_size, settings.augment
     if augment in ("none", "flip"):
-        view = validation_view(picture, size=size, center_crop=center_crop)
+        view = validation_view(picture, size=size, center_crop=settings.center_crop)
     else:
-        top, left, height, width = crop_box(picture.shape[-2], picture.shape[-1], uniforms)
-        view = functional.resized_crop(picture, top, left, height, width, [size, size], antialias=True)
+        box = crop_box(picture.shape[-2], picture.shape[-1], uniforms)
+        if augment == "strong" or settings.randaugment:  # which want planes of colour, as this gives them
+            view = functional.resized_crop(picture, *box, [size, size], antialias=True)
+        else:
+            view = _resized_crop(picture, box, size)
     if augment != "none" and uniforms[FLIP] < MIRROR:
         view = functional.horizontal_flip(view)
-    return _jittered(view, uniforms) if augment == "strong" else view
+    if augment == "strong":
+        view = _jittered(view, uniforms)
+    if settings.randaugment:
+        draws = uniforms[OPERATIONS]
+        view = randaugmented(view, strength=settings.randaugment, ops=settings.randaugment_ops, uniforms=draws)
+    if settings.random_erasing:
+        view = erased(view, share=settings.random_erasing, uniforms=uniforms[ERASER])
+    return view
+
+
+def training_views_are(settings: TrialSettings) -> Literal["fixed", "two", "fresh"]:
+    """How often a picture's training view comes again: always the same, one of two, or another in every epoch."""
+    if settings.randaugment or settings.random_erasing or settings.augment not in ("none", "flip"):
+        return "fresh"
+    return "fixed" if settings.augment == "none" else "two"
+
+
+def views_are_dear(settings: TrialSettings) -> bool:
+    """Whether making a training view takes longer than reading one back from a disk that remembers it.
+
+    At 224 pixels on one core a random crop takes 0.1 ms, colour jitter and RandAugment 0.7 ms and more.
+    """
+    return settings.augment == "strong" or settings.randaugment > 0
+
+
+def view_keys(
+    settings: TrialSettings, *, data_seed: int, epoch: int | None, indices: Sequence[int] | Tensor | np.ndarray
+) -> np.ndarray:
+    """Which of its views each picture shows in an epoch, counted from 1; `epoch` None: in validation. int64 [N].
+
+    `PLAIN` is the view of validation, `MIRRORED` its mirror image, any other key the epoch. Two views of a picture
+    with the same key have the same pixels, under the same data seed and the same `VIEW_SETTINGS`; for `PLAIN` and
+    `MIRRORED` the same `image_size` and `center_crop` are enough.
+    """
+    kind = training_views_are(settings)
+    if epoch is None or kind == "fixed":
+        return np.full(len(indices), PLAIN, dtype=np.int64)
+    if kind == "fresh":
+        return np.full(len(indices), epoch, dtype=np.int64)
+    flips = uniforms(data_seed, epoch, indices, FLIP + 1)[:, FLIP] < MIRROR
+    return np.where(flips, MIRRORED, PLAIN)
+
+
+def _resized_crop(picture: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
+    """torchvision's `resized_crop`, to the bit, in half its time for pictures as a store gives them.
+
+    A part of a picture laid out [h, w, C] is laid out so too; torch sees that only where the batch's stride fits, and
+    else takes its slower kernel.
+    """
+    top, left, height, width = box
+    part = picture[:, top : top + height, left : left + width]
+    if (height, width) == (size, size):
+        return part
+    channel, row, column = part.stride()
+    whole = part.as_strided((1, *part.shape), (max(row * height, channel), channel, row, column))
+    return torch.nn.functional.interpolate(whole, [size, size], mode="bilinear", antialias=True)[0]
 
 
 def crop_box(height: int, width: int, uniforms: np.ndarray) -> tuple[int, int, int, int]:

@@ -29,7 +29,7 @@ def freeze(model: "Model", count: int) -> None:
         raise ValueError(f"{model.facts.name} has {len(model.facts.stages)} stages, not {count}")
     model.network.requires_grad_(True)
     for part in _parts(model, count):
-        for parameter in part.parameters() if isinstance(part, nn.Module) else [part]:
+        for parameter in _parameters(part):
             parameter.requires_grad_(False)
             parameter.grad = None
     model.frozen = count
@@ -66,22 +66,44 @@ def trainable_names(model: "Model") -> set[str]:
     return names
 
 
+def has_moving_statistics(model: "Model") -> bool:
+    """Whether BatchNorm statistics of frozen stages go on moving, so that what is frozen does not stand still."""
+    if model.freeze_batchnorm:
+        return False
+    parts = [part for part in _parts(model, model.frozen) if isinstance(part, nn.Module)]
+    return any(isinstance(module, _BatchNorm) for part in parts for module in part.modules())
+
+
 def parameter_groups(
-    model: "Model", *, lr: float, head_lr_factor: float = 1.0, weight_decay: float = 0.0
+    model: "Model", *, lr: float, head_lr_factor: float = 1.0, layer_decay: float = 1.0, weight_decay: float = 0.0
 ) -> list[dict]:
-    """The two groups for a torch optimiser: the backbone at `lr`, the head at `lr * head_lr_factor`.
+    """Groups for a torch optimiser: the head at `lr * head_lr_factor`, and before it the backbone at `lr`.
+
+    With a `layer_decay` below 1 each stage is a group of its own: the last one learns at `lr`, each before it at
+    `layer_decay` times the rate of the one after it (as in Howard and Ruder 2018, section 3.1).
 
     Each group holds all its parameters in the network's order, frozen ones too: without a gradient an optimiser
     passes them over and keeps no state for them. So the groups are the same before and after a thaw, and an
     optimiser's saved state fits in either.
     """
     head = list(model.network.get_submodule(model.facts.head).parameters())
-    in_head = {id(parameter) for parameter in head}
-    backbone = [parameter for parameter in model.network.parameters() if id(parameter) not in in_head]
-    return [
-        {"name": "backbone", "params": backbone, "lr": lr, "weight_decay": weight_decay},
-        {"name": "head", "params": head, "lr": lr * head_lr_factor, "weight_decay": weight_decay},
-    ]
+    last = {"name": "head", "params": head, "lr": lr * head_lr_factor, "weight_decay": weight_decay}
+    if layer_decay == 1:
+        in_head = {id(parameter) for parameter in head}
+        backbone = [parameter for parameter in model.network.parameters() if id(parameter) not in in_head]
+        return [{"name": "backbone", "params": backbone, "lr": lr, "weight_decay": weight_decay}, last]
+    groups = []
+    for depth, stage in enumerate(reversed(model.facts.stages)):
+        params = [parameter for path in stage.modules for parameter in _parameters(submodule(model.network, path))]
+        rate = lr * layer_decay**depth
+        groups.append({"name": stage.name, "params": params, "lr": rate, "weight_decay": weight_decay})
+    return [*reversed(groups), last]
+
+
+def _parameters(part: nn.Module | torch.Tensor) -> list[nn.Parameter]:
+    if isinstance(part, nn.Module):
+        return list(part.parameters())
+    return [part] if isinstance(part, nn.Parameter) else []
 
 
 def _parts(model: "Model", count: int) -> Iterator[nn.Module | torch.Tensor]:

@@ -1,6 +1,7 @@
 """The two ends of a network: a new head for the classes at hand, a first convolution for the channels at hand.
 
     replace_head(network, facts, classes=2)
+    start_head_at(network, facts, values=targets.mean(dim=0))       # regression, whose targets may be far from zero
     adapt_first_conv(network, facts, channels=1)
 
 A first convolution made for colour takes grey pictures with the sum of its weights over the colours: a grey picture
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from trainables.models.nets import replace_module
-from trainables.models.zoo import ModelFacts
+from trainables.models.table import ModelFacts
 
 
 def replace_head(network: nn.Module, facts: ModelFacts, *, classes: int) -> None:
@@ -26,6 +27,14 @@ def replace_head(network: nn.Module, facts: ModelFacts, *, classes: int) -> None
     else:
         raise TypeError(f"the head of {facts.name} is a {type(old).__name__}")
     replace_module(network, facts.head, new)
+
+
+def start_head_at(network: nn.Module, facts: ModelFacts, *, values: torch.Tensor) -> None:
+    """Let the head's bias start at these values, float32 [outputs]; its weights stay. MaxVit's head has no bias."""
+    bias = network.get_submodule(facts.head).bias
+    if isinstance(bias, nn.Parameter):
+        with torch.no_grad():
+            bias.copy_(values)
 
 
 def adapt_first_conv(network: nn.Module, facts: ModelFacts, *, channels: int) -> None:

@@ -1,6 +1,7 @@
-"""A network by its name, as torchvision makes it, and ways to reach its parts by dotted paths.
+"""A network by its name, as torchvision or we make it, and ways to reach its parts by dotted paths.
 
     network = bare_network(facts, image_size=224)       # 3 channels, 1000 classes, random weights, no extra heads
+    set_dropout(network, 0.3)
     submodule(network, "layer1.0.conv1")
 
 The weights are drawn from torch's global generator; `trainables.models.build` sets and restores it.
@@ -10,11 +11,18 @@ import torch
 from torch import nn
 from torchvision import models
 
-from trainables.models.zoo import ModelFacts
+from trainables.models.own_nets import OWN_NETS
+from trainables.models.table import ModelFacts
 
 
-def bare_network(facts: ModelFacts, *, image_size: int) -> nn.Module:
-    """float32 [N, 3, image_size, image_size] → float32 [N, 1000]."""
+def bare_network(facts: ModelFacts, *, image_size: int, channels: int = 3, activation: str = "auto") -> nn.Module:
+    """float32 [N, C, image_size, image_size] → float32 [N, 1000].
+
+    Our own networks are made for the channels at hand, with any activation (`auto` is relu); torchvision's always have
+    C = 3 and their own activation, and `heads.adapt_first_conv` fits them to the channels.
+    """
+    if facts.own:
+        return OWN_NETS[facts.name](channels=channels, activation="relu" if activation == "auto" else activation)
     options: dict = {}
     if facts.rescales_input:
         # The rescaling is what the ImageNet weights expect; without them it does no harm, so it is always there.
@@ -33,6 +41,13 @@ def skeleton(facts: ModelFacts) -> nn.Module:
             return bare_network(facts, image_size=facts.image_size).to("meta")
     with torch.device("meta"):
         return bare_network(facts, image_size=facts.image_size)
+
+
+def set_dropout(network: nn.Module, probability: float) -> None:
+    """Give all dropout layers of the network this probability."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
 
 
 def submodule(network: nn.Module, path: str) -> nn.Module | torch.Tensor:

@@ -48,7 +48,12 @@ def _require_file(path: Path) -> None:
         what = "this is a folder, not a file of weights" if path.is_dir() else "no such file"
     except OSError as error:  # a name too long, a folder that may not be entered
         what = reason(error)
-    raise UserError(what, where="weights", got=str(path), expected="auto, imagenet, none or the path of a state dict")
+    raise UserError(
+        what,
+        where="weights",
+        got=str(path),
+        expected="auto, imagenet, none, or the path of a state dict or of an exported model's folder",
+    )
 
 
 def _read_safetensors(path: Path) -> object:

@@ -7,10 +7,12 @@
 ImageNet weights are torchvision's `DEFAULT` for the model, kept where torchvision keeps them
 (`$TORCH_HOME/hub/checkpoints`). As there, a download is checked against the hash in its name, and a file that is
 already in the cache is taken as it is. The SHA-256 of what is taken is recorded; every trial and resume checks it.
+
+The head is new in every case but one: an exported model of the same classes in the same order goes on with its own.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -24,10 +26,11 @@ from trainables.errors import UserError
 from trainables.files import file_digest
 from trainables.models import zoo
 from trainables.models.download import download, reason
-from trainables.models.heads import spread_channels
+from trainables.models.exported import find_exported
+from trainables.models.heads import replace_head, spread_channels
 from trainables.models.nets import skeleton
 from trainables.models.state_files import read_state
-from trainables.models.zoo import ModelFacts
+from trainables.models.table import BSD, ModelFacts
 
 _REACH_S = 4.0  # how long to wait for the server's first answer
 _EXAMPLES = 3  # names of each kind that a summary shows
@@ -35,12 +38,23 @@ _EXAMPLES = 3  # names of each kind that a summary shows
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a model's starting weights come from. `path` and `digest` (SHA-256, hex) are of the file, if any."""
+    """Where a model's starting weights come from. `path` and `digest` (SHA-256, hex) are of the file, if any.
+
+    `head`: the file's head is taken too. `random` names the tensors of the network, head apart, that the file has
+    nothing for; `unused` those of the file that the network has no place for.
+    """
 
     kind: Literal["imagenet", "none", "file"]
     path: str | None
     digest: str | None
     note: str
+    head: bool = False
+    random: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("random", "unused"):  # lists, when they come from a record
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,12 @@ class LoadReport:
     missing: tuple[str, ...] = ()  # in the network but not in the file: they keep their random values
     unexpected: tuple[str, ...] = ()  # in the file but not in the network
     wrong_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
-    skipped: tuple[str, ...] = ()  # of the file's head (and extra heads), which are never loaded
+    skipped: tuple[str, ...] = ()  # of the file's head and extra heads, where they are not wanted
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Tensors of the network, head apart, that nothing was loaded into."""
+        return (*self.missing, *(name for name, *_ in self.wrong_shape))
 
     @property
     def complete(self) -> bool:
@@ -74,17 +93,23 @@ class LoadReport:
 # ---- found once --------------------------------------------------------------------------------------------------
 
 
-def resolve_weights(spec: str, model: str, *, base: Path) -> Weights:
-    """Find the weights that `spec` names for `model`: `auto`, `imagenet`, `none` or a file, relative to `base`.
+def resolve_weights(spec: str, model: str, *, base: Path, classes: Sequence[str] = ()) -> Weights:
+    """Find the weights that `spec` names for `model`: `auto`, `imagenet`, `none` or a path, relative to `base`.
 
     `auto` takes ImageNet weights from the cache or the network, in one attempt of a few seconds, else none, and
-    its note says so loudly. UserError when what was demanded is not to be had, is no state dict, or does not fit.
+    its note says so loudly. A path is that of a state dict, or of the folder of an exported model or of a sweep that
+    has one in `best/`. `classes` are those to be learnt: an exported model of the same goes on with its head.
+    UserError when what was demanded is not to be had, is no state dict, or does not fit.
     """
     facts = zoo.facts(model)
     if spec == "none":
         return Weights("none", None, None, f"{model} starts from random weights, as asked")
     if spec not in ("auto", "imagenet"):
-        return _resolve_file(spec, facts, base=base)
+        return _resolve_path(spec, facts, base=base, classes=classes)
+    if facts.own:
+        if spec == "imagenet":
+            raise UserError(f"{model} has no ImageNet weights", where="weights", got=spec, expected="auto or none")
+        return Weights("none", None, None, f"{model} starts from random weights: it is made for that")
     path = imagenet_path(facts)
     try:
         if not path.exists():
@@ -106,7 +131,7 @@ def resolve_weights(spec: str, model: str, *, base: Path) -> Weights:
             hint="delete it to have it downloaded again",
         )
     note = f"{model} starts from ImageNet weights ({path.name})"
-    if facts.licence != zoo.BSD:
+    if facts.licence != BSD:
         note += f"; their licence: {facts.licence}"
     return Weights("imagenet", str(path), file_digest(path), note)
 
@@ -122,18 +147,38 @@ def imagenet_path(facts: ModelFacts) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
-def _resolve_file(spec: str, facts: ModelFacts, *, base: Path) -> Weights:
+def _resolve_path(spec: str, facts: ModelFacts, *, base: Path, classes: Sequence[str]) -> Weights:
     try:
         path = (base / Path(spec).expanduser()).absolute()
+        is_folder = path.is_dir()
     except RuntimeError as error:  # ~stranger
         raise UserError("no such home folder", where="weights", got=spec) from error
-    report = _compare(path, facts)
-    return Weights("file", str(path), file_digest(path), f"{facts.name} starts from {spec}: {report.summary()}")
+    except (OSError, ValueError):  # what is wrong with it is told when it is read
+        is_folder = False
+    head, which = False, ""
+    if is_folder:
+        exported = find_exported(path, model=facts.name)
+        path, head = exported.path, bool(classes) and exported.classes == tuple(classes)
+        which = ", head included, as the classes are the same" if head else ", with a new head: its classes are others"
+    report = _compare(path, facts, head=len(classes) if head else None)
+    return Weights(
+        "file",
+        str(path),
+        file_digest(path),
+        f"{facts.name} starts from {spec}{which}: {report.summary()}",
+        head=head,
+        random=report.random,
+        unused=report.unexpected,
+    )
 
 
-def _compare(path: Path, facts: ModelFacts) -> LoadReport:
-    """How the tensors of a file fit the model; UserError when not one does."""
-    report, _ = _fit(skeleton(facts).state_dict(), read_state(path), facts)
+def _compare(path: Path, facts: ModelFacts, *, head: int | None = None) -> LoadReport:
+    """How the tensors of a file fit the model, with a head of so many classes or without; UserError when none does."""
+    network = skeleton(facts)
+    if head:
+        with torch.device("meta"):
+            replace_head(network, facts, classes=head)
+    report, _ = _fit(network.state_dict(), read_state(path), facts, head=head is not None)
     _require_match(report, path, facts)
     return report
 
@@ -142,7 +187,7 @@ def _compare(path: Path, facts: ModelFacts) -> LoadReport:
 
 
 def load_weights(network: nn.Module, facts: ModelFacts, weights: Weights) -> LoadReport:
-    """Copy the weights into the network, head apart; what does not fit is left out and listed in the report.
+    """Copy the weights into the network, head apart if so; what does not fit is left out and listed in the report.
 
     A first convolution made for another number of channels (see `heads`) and position embeddings made for another
     picture size are fitted. UserError when the file is not to be had, is not the one that was resolved, or when
@@ -168,7 +213,7 @@ def load_weights(network: nn.Module, facts: ModelFacts, weights: Weights) -> Loa
             expected=f"SHA-256 {weights.digest[:12]}…",
             hint="put the former file back, or start a new sweep",
         )
-    report, fitting = _fit(network.state_dict(), state, facts)
+    report, fitting = _fit(network.state_dict(), state, facts, head=weights.head)
     _require_match(report, path, facts)
     with torch.no_grad():
         own = network.state_dict()
@@ -198,10 +243,10 @@ def _require_match(report: LoadReport, path: Path, facts: ModelFacts) -> None:
 
 
 def _fit(
-    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], facts: ModelFacts
+    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], facts: ModelFacts, *, head: bool = False
 ) -> tuple[LoadReport, dict[str, torch.Tensor]]:
     """Compare a file's tensors with the network's: the report, and the tensors to copy, shaped as the network's."""
-    heads = tuple(f"{path}." for path in (facts.head, *facts.aux_heads))
+    heads = tuple(f"{path}." for path in (*(() if head else (facts.head,)), *facts.aux_heads))
     fitting: dict[str, torch.Tensor] = {}
     unexpected, wrong_shape, skipped = [], [], []
     for given, tensor in state.items():

@@ -1,66 +1,20 @@
-"""What is known about each model: its stages, its head, its first convolution, the pictures it was trained on.
+"""What is known about each model, asked by name, and whether a trial's settings agree with it.
 
     facts = zoo.facts("resnet18")
     facts.head                                  # "fc"
     facts.stage_names                           # ("stem", "layer1", "layer2", "layer3", "layer4")
     zoo.frozen_stages(facts, "layer2")          # 3: the stem, layer1 and layer2
-    zoo.check_model_settings(settings)          # UserError when model, freeze and image_size do not agree
+    zoo.check_model_settings(settings)          # UserError when the model cannot be as the settings want it
 
-`MODELS` holds torchvision's eighty classifiers in one literal table, family by family; the tests compare every
-fact with torchvision's own metadata and with the built networks. No torch is imported here.
-
-A stage is a run of modules that computes one after the other, and stages stand in the order of the forward pass,
-so "the first k stages" is a prefix of the computation. Every parameter and buffer outside the head belongs to
-exactly one stage. Names are torchvision's own where it has some (`layer1`, `fire2`, `inception3a`, `Mixed_5b`,
-`conv5`), else `stem`, `stage1`… or `block1`…, `last_conv` (the 1×1 convolution that ends mobile networks) and
-`classifier` (fully connected layers between the features and the head). Dropout right before the head belongs to
-no stage: it stays active when the whole backbone is frozen.
+The facts themselves stand in `trainables.models.table`. No torch is imported here.
 """
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from trainables.errors import UserError
+from trainables.models.table import MODELS, ModelFacts
 from trainables.settings import TrialSettings
-
-BSD = "BSD-3-Clause (torchvision); trained on ImageNet-1K, whose terms cover its pictures"
-SWAG = "CC-BY-NC-4.0 (SWAG, https://github.com/facebookresearch/SWAG/blob/main/LICENSE): no commercial use"
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_HALF = (0.5, 0.5, 0.5)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A named run of modules; `modules` are dotted paths of modules, or of parameters that no module owns alone."""
-
-    name: str
-    modules: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """One model. Sizes are sides of square pictures in pixels; mean and std are per channel, for values 0 to 1."""
-
-    name: str
-    family: str
-    stages: tuple[Stage, ...]
-    head: str  # path of the final layer (Linear, or Conv2d in SqueezeNet)
-    first_conv: str  # path of the convolution that sees the picture
-    image_size: int  # what the ImageNet weights were made for
-    resize_size: int  # their validation resizes the shorter side to this before the centre crop
-    interpolation: str  # "bilinear" | "bicubic": how it resizes
-    min_size: int  # smallest picture the network can take
-    size_multiple: int  # the side must be a multiple of this
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    aux_heads: tuple[str, ...]  # extra heads for training from scratch; this project drops them
-    rescales_input: bool  # torchvision's `transform_input`: the network undoes ImageNet's mean and std itself
-    licence: str  # of the ImageNet weights, as far as torchvision states it
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        return tuple(stage.name for stage in self.stages)
 
 
 def facts(name: str) -> ModelFacts:
@@ -68,7 +22,10 @@ def facts(name: str) -> ModelFacts:
     if not isinstance(name, str) or name not in MODELS:
         near = difflib.get_close_matches(str(name).lower().replace("-", "_"), MODELS, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "see torchvision.models.list_models()"
-        raise UserError("no such model", where="model", got=name, expected="a torchvision classifier", hint=hint)
+        own = ", ".join(model.name for model in MODELS.values() if model.own)
+        raise UserError(
+            "no such model", where="model", got=name, expected=f"a torchvision classifier, {own}", hint=hint
+        )
     return MODELS[name]
 
 
@@ -97,20 +54,73 @@ def frozen_stages(facts: ModelFacts, freeze: str | int) -> int:
 
 
 def check_model_settings(settings: TrialSettings) -> None:
-    """UserError unless the model exists, has the stage that is to be frozen and can take pictures of this size."""
+    """UserError unless the model exists and can be as the settings want it: every check of `CHECKS`."""
+    for _, check in CHECKS:
+        check(settings)
+
+
+def _check_shape(settings: TrialSettings) -> None:
     model = facts(settings.model)
     frozen_stages(model, settings.freeze)
     size, multiple = settings.image_size, model.size_multiple
     if size < model.min_size or size % multiple:
         expected = f"at least {model.min_size}" if multiple == 1 else f"a multiple of {multiple}"
         nearest = max(model.min_size, round(size / multiple) * multiple)
+        made = "it was designed" if model.own else "its ImageNet weights were made"
         raise UserError(
             f"{model.name} cannot take pictures of this size",
             where="image_size",
             got=size,
             expected=expected,
-            hint=f"the nearest is {nearest}; its ImageNet weights were made for {model.image_size}",
+            hint=f"the nearest is {nearest}; {made} for {model.image_size}",
         )
+
+
+def _check_weights(settings: TrialSettings) -> None:
+    if settings.weights == "imagenet" and facts(settings.model).own:
+        raise UserError(
+            f"{settings.model} has no ImageNet weights",
+            where="weights",
+            got=settings.weights,
+            expected="auto or none (random weights), or a path",
+        )
+
+
+def _check_dropout(settings: TrialSettings) -> None:
+    if settings.dropout != "auto" and not facts(settings.model).has_dropout:
+        raise _not_for(settings, "dropout", "no dropout layers")
+
+
+def _check_activation(settings: TrialSettings) -> None:
+    if settings.activation != "auto" and not facts(settings.model).own:
+        raise _not_for(settings, "activation", "activations of its own")
+
+
+def _check_init(settings: TrialSettings) -> None:
+    if settings.init == "uniform" and settings.init_low >= settings.init_high:
+        raise UserError(
+            "not below init_high", where="init_low", got=settings.init_low, expected=f"< {settings.init_high:g}"
+        )
+
+
+def _not_for(settings: TrialSettings, name: str, has: str) -> UserError:
+    return UserError(
+        f"{settings.model} has {has}",
+        where=name,
+        got=getattr(settings, name),
+        expected="auto",
+        hint="leave it out, or add `when: {model: […]}` where the model is explored",
+    )
+
+
+# What must agree, and the settings that each check looks at.
+CHECKS: tuple[tuple[set[str], Callable[[TrialSettings], None]], ...] = (
+    ({"model", "freeze", "image_size"}, _check_shape),
+    ({"model", "weights"}, _check_weights),
+    ({"model", "dropout"}, _check_dropout),
+    ({"model", "activation"}, _check_activation),
+    ({"init", "init_low", "init_high"}, _check_init),
+)
 
 
 def normalization(facts: ModelFacts, *, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -124,433 +134,3 @@ def normalization(facts: ModelFacts, *, channels: int) -> tuple[tuple[float, ...
     if facts.rescales_input:
         return (0.5,) * channels, (0.5,) * channels
     return (round(sum(facts.mean) / 3, 6),) * channels, (round(sum(facts.std) / 3, 6),) * channels
-
-
-# ---- the table ---------------------------------------------------------------------------------------------------
-
-
-def _family(
-    family: str,
-    *,
-    stages: dict[str, str] | None = None,
-    head: str,
-    first_conv: str,
-    min_size: int = 8,
-    size_multiple: int = 1,
-    aux_heads: tuple[str, ...] = (),
-    rescales_input: bool = False,
-    interpolation: str = "bilinear",
-    variants: dict[str, dict],
-) -> dict[str, ModelFacts]:
-    """The models of one family. A variant gives `size=(image_size, resize_size)` and what differs in it."""
-    models = {}
-    for name, variant in variants.items():
-        layout = variant.get("stages", stages) or {}
-        image_size, resize_size = variant["size"]
-        models[name] = ModelFacts(
-            name=name,
-            family=family,
-            stages=tuple(Stage(stage, tuple(modules.split())) for stage, modules in layout.items()),
-            head=head,
-            first_conv=first_conv,
-            image_size=image_size,
-            resize_size=resize_size,
-            interpolation=variant.get("interpolation", interpolation),
-            min_size=variant.get("min_size", min_size),
-            size_multiple=variant.get("size_multiple", size_multiple),
-            mean=variant.get("mean", _IMAGENET_MEAN),
-            std=variant.get("std", _IMAGENET_STD),
-            aux_heads=aux_heads,
-            rescales_input=rescales_input,
-            licence=variant.get("licence", BSD),
-        )
-    return models
-
-
-def _split(container: str, ends: str, *, last: str = "") -> dict[str, str]:
-    """Stages that cut a Sequential: "stem:3 fire2:4" are children 0 to 2 and child 3; `last` joins the last stage."""
-    stages, start = {}, 0
-    for stage, end in (part.split(":") for part in ends.split()):
-        stages[stage] = " ".join(f"{container}.{index}" for index in range(start, int(end)))
-        start = int(end)
-    stages[stage] = f"{stages[stage]} {last}".strip()
-    return stages
-
-
-def _vgg(*pools: int) -> dict[str, str]:
-    """A VGG's five blocks, each ending in the pooling layer at that place, and its two wide layers."""
-    blocks = " ".join(f"block{number}:{pool + 1}" for number, pool in enumerate(pools, start=1))
-    # The last of the classifier's children before the head is dropout.
-    return _split("features", blocks, last="avgpool") | _split("classifier", "classifier:5")
-
-
-def _vit(blocks: int) -> dict[str, str]:
-    """A vision transformer of so many encoder blocks; the last norm goes with the last block."""
-    layers = {f"block{number}": f"encoder.layers.encoder_layer_{number - 1}" for number in range(1, blocks + 1)}
-    layers[f"block{blocks}"] += " encoder.ln"
-    return {"stem": "conv_proj class_token encoder.pos_embedding encoder.dropout", **layers}
-
-
-_RESNET = {
-    "stem": "conv1 bn1 relu maxpool",
-    "layer1": "layer1",
-    "layer2": "layer2",
-    "layer3": "layer3",
-    "layer4": "layer4 avgpool",
-}
-_MOBILENET_V3_WIDE = {"classifier": "classifier.0 classifier.1"}  # 2 is the dropout before the head
-_EFFICIENTNET = _split(
-    "features", "stem:1 stage1:2 stage2:3 stage3:4 stage4:5 stage5:6 stage6:7 stage7:8 last_conv:9", last="avgpool"
-)
-_EFFICIENTNET_V2_S = _split(
-    "features", "stem:1 stage1:2 stage2:3 stage3:4 stage4:5 stage5:6 stage6:7 last_conv:8", last="avgpool"
-)
-# Each later stage begins with the layer that halves the resolution.
-_CONVNEXT = _split("features", "stem:1 stage1:2 stage2:4 stage3:6 stage4:8", last="avgpool classifier.0 classifier.1")
-_SWIN = _split("features", "stem:1 stage1:2 stage2:4 stage3:6 stage4:8", last="norm permute avgpool flatten")
-
-MODELS: dict[str, ModelFacts] = {
-    **_family(
-        "resnet",
-        stages=_RESNET,
-        head="fc",
-        first_conv="conv1",
-        variants={
-            "resnet18": {"size": (224, 256)},
-            "resnet34": {"size": (224, 256)},
-            "resnet50": {"size": (224, 232)},
-            "resnet101": {"size": (224, 232)},
-            "resnet152": {"size": (224, 232)},
-        },
-    ),
-    **_family(
-        "resnext",
-        stages=_RESNET,
-        head="fc",
-        first_conv="conv1",
-        variants={
-            "resnext50_32x4d": {"size": (224, 232)},
-            "resnext101_32x8d": {"size": (224, 232)},
-            "resnext101_64x4d": {"size": (224, 232)},
-        },
-    ),
-    **_family(
-        "wide_resnet",
-        stages=_RESNET,
-        head="fc",
-        first_conv="conv1",
-        variants={"wide_resnet50_2": {"size": (224, 232)}, "wide_resnet101_2": {"size": (224, 232)}},
-    ),
-    **_family(
-        "alexnet",
-        stages=_split("features", "conv1:3 conv2:6 conv3:8 conv4:10 conv5:13", last="avgpool")
-        | _split("classifier", "classifier:6"),
-        head="classifier.6",
-        first_conv="features.0",
-        min_size=63,
-        variants={"alexnet": {"size": (224, 256)}},
-    ),
-    **_family(
-        "vgg",
-        head="classifier.6",
-        first_conv="features.0",
-        min_size=32,
-        variants={
-            "vgg11": {"size": (224, 256), "stages": _vgg(2, 5, 10, 15, 20)},
-            "vgg13": {"size": (224, 256), "stages": _vgg(4, 9, 14, 19, 24)},
-            "vgg16": {"size": (224, 256), "stages": _vgg(4, 9, 16, 23, 30)},
-            "vgg19": {"size": (224, 256), "stages": _vgg(4, 9, 18, 27, 36)},
-        },
-    ),
-    **_family(
-        "vgg_bn",
-        head="classifier.6",
-        first_conv="features.0",
-        min_size=32,
-        variants={
-            "vgg11_bn": {"size": (224, 256), "stages": _vgg(3, 7, 14, 21, 28)},
-            "vgg13_bn": {"size": (224, 256), "stages": _vgg(6, 13, 20, 27, 34)},
-            "vgg16_bn": {"size": (224, 256), "stages": _vgg(6, 13, 23, 33, 43)},
-            "vgg19_bn": {"size": (224, 256), "stages": _vgg(6, 13, 26, 39, 52)},
-        },
-    ),
-    **_family(
-        "squeezenet",
-        head="classifier.1",
-        first_conv="features.0",
-        variants={
-            "squeezenet1_0": {
-                "size": (224, 256),
-                "min_size": 21,
-                "stages": _split(
-                    "features", "stem:3 fire2:4 fire3:5 fire4:7 fire5:8 fire6:9 fire7:10 fire8:12 fire9:13"
-                ),
-            },
-            "squeezenet1_1": {
-                "size": (224, 256),
-                "min_size": 17,
-                "stages": _split(
-                    "features", "stem:3 fire2:4 fire3:6 fire4:7 fire5:9 fire6:10 fire7:11 fire8:12 fire9:13"
-                ),
-            },
-        },
-    ),
-    **_family(
-        "densenet",
-        stages={
-            "stem": "features.conv0 features.norm0 features.relu0 features.pool0",
-            "block1": "features.denseblock1 features.transition1",
-            "block2": "features.denseblock2 features.transition2",
-            "block3": "features.denseblock3 features.transition3",
-            "block4": "features.denseblock4 features.norm5",
-        },
-        head="classifier",
-        first_conv="features.conv0",
-        min_size=29,
-        variants={
-            "densenet121": {"size": (224, 256)},
-            "densenet161": {"size": (224, 256)},
-            "densenet169": {"size": (224, 256)},
-            "densenet201": {"size": (224, 256)},
-        },
-    ),
-    **_family(
-        "googlenet",
-        stages={
-            "stem": "conv1 maxpool1 conv2 conv3 maxpool2",
-            "inception3a": "inception3a",
-            "inception3b": "inception3b maxpool3",
-            "inception4a": "inception4a",
-            "inception4b": "inception4b",
-            "inception4c": "inception4c",
-            "inception4d": "inception4d",
-            "inception4e": "inception4e maxpool4",
-            "inception5a": "inception5a",
-            "inception5b": "inception5b avgpool",
-        },
-        head="fc",
-        first_conv="conv1.conv",
-        min_size=15,
-        aux_heads=("aux1", "aux2"),
-        rescales_input=True,
-        variants={"googlenet": {"size": (224, 256)}},
-    ),
-    **_family(
-        "inception_v3",
-        stages={
-            "stem": "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2",
-            "Mixed_5b": "Mixed_5b",
-            "Mixed_5c": "Mixed_5c",
-            "Mixed_5d": "Mixed_5d",
-            "Mixed_6a": "Mixed_6a",
-            "Mixed_6b": "Mixed_6b",
-            "Mixed_6c": "Mixed_6c",
-            "Mixed_6d": "Mixed_6d",
-            "Mixed_6e": "Mixed_6e",
-            "Mixed_7a": "Mixed_7a",
-            "Mixed_7b": "Mixed_7b",
-            "Mixed_7c": "Mixed_7c avgpool",
-        },
-        head="fc",
-        first_conv="Conv2d_1a_3x3.conv",
-        min_size=75,
-        aux_heads=("AuxLogits",),
-        rescales_input=True,
-        variants={"inception_v3": {"size": (299, 342)}},
-    ),
-    **_family(
-        "mnasnet",
-        stages=_split("layers", "stem:8 stage1:9 stage2:10 stage3:11 stage4:12 stage5:13 stage6:14 last_conv:17"),
-        head="classifier.1",
-        first_conv="layers.0",
-        variants={
-            "mnasnet0_5": {"size": (224, 256)},
-            "mnasnet0_75": {"size": (224, 232)},
-            "mnasnet1_0": {"size": (224, 256)},
-            "mnasnet1_3": {"size": (224, 232)},
-        },
-    ),
-    **_family(
-        "mobilenet_v2",
-        # The stages are the rows of the paper's table: blocks of one width.
-        stages=_split(
-            "features", "stem:1 stage1:2 stage2:4 stage3:7 stage4:11 stage5:14 stage6:17 stage7:18 last_conv:19"
-        ),
-        head="classifier.1",
-        first_conv="features.0.0",
-        variants={"mobilenet_v2": {"size": (224, 232)}},
-    ),
-    **_family(
-        "mobilenet_v3",
-        head="classifier.3",
-        first_conv="features.0.0",
-        variants={
-            "mobilenet_v3_large": {
-                "size": (224, 232),
-                "stages": _split(
-                    "features",
-                    "stem:1 stage1:2 stage2:4 stage3:7 stage4:11 stage5:13 stage6:16 last_conv:17",
-                    last="avgpool",
-                )
-                | _MOBILENET_V3_WIDE,
-            },
-            "mobilenet_v3_small": {
-                "size": (224, 256),
-                "stages": _split(
-                    "features", "stem:1 stage1:2 stage2:4 stage3:7 stage4:9 stage5:12 last_conv:13", last="avgpool"
-                )
-                | _MOBILENET_V3_WIDE,
-            },
-        },
-    ),
-    **_family(
-        "efficientnet",
-        stages=_EFFICIENTNET,
-        head="classifier.1",
-        first_conv="features.0.0",
-        interpolation="bicubic",
-        variants={
-            "efficientnet_b0": {"size": (224, 256)},
-            "efficientnet_b1": {"size": (240, 255), "interpolation": "bilinear"},
-            "efficientnet_b2": {"size": (288, 288)},
-            "efficientnet_b3": {"size": (300, 320)},
-            "efficientnet_b4": {"size": (380, 384)},
-            "efficientnet_b5": {"size": (456, 456)},
-            "efficientnet_b6": {"size": (528, 528)},
-            "efficientnet_b7": {"size": (600, 600)},
-        },
-    ),
-    **_family(
-        "efficientnet_v2",
-        stages=_EFFICIENTNET,
-        head="classifier.1",
-        first_conv="features.0.0",
-        variants={
-            "efficientnet_v2_s": {"size": (384, 384), "stages": _EFFICIENTNET_V2_S},
-            "efficientnet_v2_m": {"size": (480, 480)},
-            "efficientnet_v2_l": {"size": (480, 480), "mean": _HALF, "std": _HALF, "interpolation": "bicubic"},
-        },
-    ),
-    **_family(
-        "convnext",
-        stages=_CONVNEXT,
-        head="classifier.2",
-        first_conv="features.0.0",
-        min_size=32,
-        variants={
-            "convnext_tiny": {"size": (224, 236)},
-            "convnext_small": {"size": (224, 230)},
-            "convnext_base": {"size": (224, 232)},
-            "convnext_large": {"size": (224, 232)},
-        },
-    ),
-    **_family(
-        "regnet",
-        stages={
-            "stem": "stem",
-            "block1": "trunk_output.block1",
-            "block2": "trunk_output.block2",
-            "block3": "trunk_output.block3",
-            "block4": "trunk_output.block4 avgpool",
-        },
-        head="fc",
-        first_conv="stem.0",
-        variants={
-            "regnet_x_400mf": {"size": (224, 232)},
-            "regnet_x_800mf": {"size": (224, 232)},
-            "regnet_x_1_6gf": {"size": (224, 232)},
-            "regnet_x_3_2gf": {"size": (224, 232)},
-            "regnet_x_8gf": {"size": (224, 232)},
-            "regnet_x_16gf": {"size": (224, 232)},
-            "regnet_x_32gf": {"size": (224, 232)},
-            "regnet_y_400mf": {"size": (224, 232)},
-            "regnet_y_800mf": {"size": (224, 232)},
-            "regnet_y_1_6gf": {"size": (224, 232)},
-            "regnet_y_3_2gf": {"size": (224, 232)},
-            "regnet_y_8gf": {"size": (224, 232)},
-            "regnet_y_16gf": {"size": (224, 232)},
-            "regnet_y_32gf": {"size": (224, 232)},
-            "regnet_y_128gf": {"size": (384, 384), "interpolation": "bicubic", "licence": SWAG},
-        },
-    ),
-    **_family(
-        "shufflenet",
-        stages={
-            "stem": "conv1 maxpool",
-            "stage2": "stage2",
-            "stage3": "stage3",
-            "stage4": "stage4",
-            "conv5": "conv5",
-        },
-        head="fc",
-        first_conv="conv1.0",
-        variants={
-            "shufflenet_v2_x0_5": {"size": (224, 256)},
-            "shufflenet_v2_x1_0": {"size": (224, 256)},
-            "shufflenet_v2_x1_5": {"size": (224, 232)},
-            "shufflenet_v2_x2_0": {"size": (224, 232)},
-        },
-    ),
-    **_family(
-        "swin",
-        stages=_SWIN,
-        head="head",
-        first_conv="features.0.0",
-        interpolation="bicubic",
-        variants={
-            "swin_t": {"size": (224, 232)},
-            "swin_s": {"size": (224, 246)},
-            "swin_b": {"size": (224, 238)},
-        },
-    ),
-    **_family(
-        "swin_v2",
-        stages=_SWIN,
-        head="head",
-        first_conv="features.0.0",
-        interpolation="bicubic",
-        variants={
-            "swin_v2_t": {"size": (256, 260)},
-            "swin_v2_s": {"size": (256, 260)},
-            "swin_v2_b": {"size": (256, 272)},
-        },
-    ),
-    # Position embeddings are resampled to the picture's grid of patches, so any whole number of patches will do.
-    **_family(
-        "vit",
-        head="heads.head",
-        first_conv="conv_proj",
-        variants={
-            "vit_b_16": {"size": (224, 256), "stages": _vit(12), "min_size": 16, "size_multiple": 16},
-            "vit_b_32": {"size": (224, 256), "stages": _vit(12), "min_size": 32, "size_multiple": 32},
-            "vit_l_16": {"size": (224, 242), "stages": _vit(24), "min_size": 16, "size_multiple": 16},
-            "vit_l_32": {"size": (224, 256), "stages": _vit(24), "min_size": 32, "size_multiple": 32},
-            "vit_h_14": {
-                "size": (518, 518),
-                "stages": _vit(32),
-                "min_size": 14,
-                "size_multiple": 14,
-                "interpolation": "bicubic",
-                "licence": SWAG,
-            },
-        },
-    ),
-    # Its windows of 7×7 must tile every stage, the last of which sees a 32nd of the picture's side.
-    **_family(
-        "maxvit",
-        stages={
-            "stem": "stem",
-            "block1": "blocks.0",
-            "block2": "blocks.1",
-            "block3": "blocks.2",
-            "block4": "blocks.3",
-            "classifier": "classifier.0 classifier.1 classifier.2 classifier.3 classifier.4",
-        },
-        head="classifier.5",
-        first_conv="stem.0.0",
-        min_size=224,
-        size_multiple=224,
-        interpolation="bicubic",
-        variants={"maxvit_t": {"size": (224, 224)}},
-    ),
-}

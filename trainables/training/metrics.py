@@ -1,31 +1,79 @@
-"""Loss and accuracy over a pass, gathered on the device.
+"""What is measured in a pass: running means while training, and all of a task's scores after validation.
 
-running = RunningMetrics(device)
-running.update(loss, logits, labels)      # no wait for the device
-running.compute()                         # one wait, at the end: {"loss": …, "accuracy": …}
+running = RunningMetrics(device, settings=settings, task=task)
+running.update(loss, outputs, targets)         # no wait for the device
+running.compute()                              # one wait, at the end: {"loss": …, "accuracy": …}
+
+gathered = Gathered(device, settings=settings, task=task)
+gathered.update(loss, outputs, targets)
+gathered.compute()                             # {"loss": …, "accuracy": …, "f1": …, "auroc": …}
 """
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from trainables.data.catalog import Task
+from trainables.settings import TrialSettings
+from trainables.tasks import TRAINING_SCORE_OF
+from trainables.training.losses import predicted
+from trainables.training.scores import SCORES, absolute_errors, right_classes, right_labels
+
+# Summed up over a pass, for the mean: outputs as predicted, targets → float [N].
+_EACH: dict[Task, Callable[[Tensor, Tensor], Tensor]] = {
+    "classification": right_classes,
+    "multilabel": right_labels,
+    "regression": absolute_errors,
+}
+
 
 class RunningMetrics:
-    """Means over pictures. Sums stay on the device in float64 until `compute`."""
+    """Means over pictures: the loss, and the task's training score. Sums stay on the device until `compute`."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+    def __init__(self, device: torch.device, *, settings: TrialSettings, task: Task) -> None:
+        self._task, self._loss_name = task, settings.loss
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
         self._count = 0
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: its mean loss (scalar), logits [N, classes] and labels int64 [N]."""
-        count = len(labels)
-        self._loss += loss.detach().double() * count
-        self._correct += (logits.detach().argmax(dim=1) == labels).sum()
-        self._count += count
+    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Adds a batch: its mean loss (scalar), outputs [N, K] and their targets."""
+        says = predicted(outputs.detach().float(), task=self._task, loss=self._loss_name)
+        score = _EACH[self._task](says, targets).double().sum()
+        self._sums += torch.stack([loss.detach().double() * len(targets), score])
+        self._count += len(targets)
 
     def compute(self) -> dict[str, float]:
-        """The mean loss and the share of pictures labelled right, over all batches so far."""
+        """The means over all batches so far."""
         if self._count == 0:
             raise ValueError("no batch was seen")
-        return {"loss": self._loss.item() / self._count, "accuracy": self._correct.item() / self._count}
+        loss, score = (self._sums / self._count).tolist()
+        return {"loss": loss, TRAINING_SCORE_OF[self._task]: score}
+
+
+class Gathered:
+    """All outputs of a pass, kept on the device, and the task's scores of them."""
+
+    def __init__(self, device: torch.device, *, settings: TrialSettings, task: Task) -> None:
+        self._task, self._loss_name = task, settings.loss
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Adds a batch: its mean loss (scalar), outputs [N, K] and their targets."""
+        self._loss += loss.double() * len(targets)
+        self._outputs.append(outputs.float())
+        self._targets.append(targets)
+
+    def compute(self) -> dict[str, float | None]:
+        """The mean loss and the scores; one is None where these targets leave it undefined, as without positives."""
+        if not self._targets:
+            raise ValueError("no batch was seen")
+        outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
+        says = predicted(outputs.double(), task=self._task, loss=self._loss_name)
+        scores = SCORES[self._task](says, targets)
+        loss, *numbers = torch.stack([self._loss / len(targets), *scores.values()]).tolist()  # the one wait
+        known = {name: None if math.isnan(number) else number for name, number in zip(scores, numbers, strict=True)}
+        return {"loss": loss, **known}

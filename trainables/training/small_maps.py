@@ -7,27 +7,27 @@ zero. On CPUs with bf16 instructions torch 2.15 leaves it uninitialised for some
 1×1 maps: ResNet-18's `layer4` at 16 pixels), so weights that play no part turn into NaN. In fp32 it is zero.
 """
 
-from collections.abc import Callable
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
 
 
 def guard_small_maps(network: nn.Module) -> None:
-    """Lets each convolution compute in fp32 on inputs too small for its kernel; others stay as they are."""
+    """Lets each convolution compute in fp32 on inputs too small for its kernel; others stay as they are.
+
+    A copy of a guarded network (`copy.deepcopy`) is guarded too, with weights of its own.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
-            module.forward = _guarded(module, module.forward)  # type: ignore[assignment,method-assign]
+            module.forward = MethodType(_guarded, module)  # type: ignore[method-assign]
 
 
-def _guarded(conv: nn.Conv2d, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def guarded(pictures: Tensor) -> Tensor:
-        if not has_blind_elements(conv, height=pictures.shape[-2], width=pictures.shape[-1]):
-            return forward(pictures)
-        with torch.autocast(pictures.device.type, enabled=False):
-            return forward(pictures.float())
-
-    return guarded
+def _guarded(conv: nn.Conv2d, pictures: Tensor) -> Tensor:
+    if not has_blind_elements(conv, height=pictures.shape[-2], width=pictures.shape[-1]):
+        return type(conv).forward(conv, pictures)
+    with torch.autocast(pictures.device.type, enabled=False):
+        return type(conv).forward(conv, pictures.float())
 
 
 def has_blind_elements(conv: nn.Conv2d, *, height: int, width: int) -> bool:

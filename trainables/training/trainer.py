@@ -1,39 +1,40 @@
 """What takes part in one trial's training, built once and moved on an epoch at a time.
 
-trainer = Trainer.build(settings, store=store, weights=weights, device=device)
+trainer = Trainer.build(settings, store=store, data_seed=0, weights=weights, device=device)
 trainer.resume(snapshot)                                  # or not
-numbers = trainer.epoch(store, data_seed=0, epoch=4)      # {"train_loss": …, "val_accuracy": …, "lr": …}
+numbers = trainer.epoch(4)                                # {"train_loss": …, "scores": {"val_accuracy": …}, "lr": …}
 trainer.snapshot(epoch=4).save(path)
 """
 
-import functools
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.checkpoint import Snapshot, copied
-from trainables.data.loaders import evaluation_batches, training_batches
+from trainables.data.catalog import Task
 from trainables.data.store import PixelStore
-from trainables.data.transforms import normalize
 from trainables.errors import TrialError
+from trainables.features import Sharing
+from trainables.feed import Feed, Stream
 from trainables.hardware import autocast_dtype
-from trainables.models.build import Model, build_model
+from trainables.models.build import Model
 from trainables.models.freezing import parameter_groups, thaw, trainable_names, training_mode
+from trainables.models.heads import start_head_at
+from trainables.models.resident import residents
 from trainables.models.weights import Weights
-from trainables.models.zoo import normalization
+from trainables.normalizing import normalization
 from trainables.seeding import seeded
 from trainables.settings import TrialSettings
-from trainables.training.loop import Arithmetic, Preparation, evaluate, train
+from trainables.training.loop import Arithmetic, Learning, Preparation, evaluate, train
 from trainables.training.losses import build_loss
+from trainables.training.metrics import Gathered, RunningMetrics
+from trainables.training.mixing import Mixing
 from trainables.training.optimizers import build_optimizer, load_optimizer_state
-from trainables.training.schedules import build_schedule
-from trainables.training.small_maps import guard_small_maps
-
-# Validation has no gradients to keep, so its batch is a matter of speed alone and the same in every trial.
-EVALUATION_BATCH = 64
+from trainables.training.schedules import Schedule, steps_of
 
 
 @dataclass(frozen=True)
@@ -41,34 +42,80 @@ class Trainer:
     """A trial's network, with all that trains and measures it, on its device."""
 
     settings: TrialSettings
+    task: Task
     model: Model
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    loss: nn.Module
+    learning: Learning
     arithmetic: Arithmetic
-    prepare: Preparation
+    feed: Feed
 
     @classmethod
-    def build(cls, settings: TrialSettings, *, store: PixelStore, weights: Weights, device: torch.device) -> "Trainer":
+    def build(
+        cls,
+        settings: TrialSettings,
+        *,
+        store: PixelStore,
+        data_seed: int,
+        weights: Weights,
+        device: torch.device,
+        sharing: Sharing | None = None,
+    ) -> "Trainer":
         """A trial before its first epoch. Errors as `build_model`; `TrialError` for a precision the device has not."""
-        model = build_model(settings, classes=len(store.classes), channels=store.channels, weights=weights)
-        model.network.to(device).to(memory_format=torch.channels_last)
+        resident = residents.get(
+            settings,
+            classes=len(store.classes),
+            channels=store.channels,
+            task=store.task,
+            weights=weights,
+            device=device,
+        )
+        model = resident.copy(settings)
+        if settings.optimizer == "lbfgs":
+            # torch's takes all gradients for one vector, which only those laid out contiguously are views of.
+            model.network.to(memory_format=torch.contiguous_format)
         arithmetic = Arithmetic.of(device, autocast_dtype(settings.precision, device))
-        if device.type == "cpu" and arithmetic.dtype is torch.bfloat16:
-            guard_small_maps(model.network)
         groups = parameter_groups(
-            model, lr=settings.lr, head_lr_factor=settings.head_lr_factor, weight_decay=settings.weight_decay
+            model,
+            lr=settings.lr,
+            head_lr_factor=settings.head_lr_factor,
+            layer_decay=settings.layer_decay,
+            weight_decay=settings.weight_decay,
         )
         optimizer = build_optimizer(groups, settings)
-        mean, std = normalization(model.facts, channels=store.channels)
+        if arithmetic.scaler.is_enabled() and settings.optimizer == "lbfgs":
+            raise TrialError("lbfgs cannot be trained in fp16; use another precision or optimizer")
+        pictures = store.indices("train")
+        if store.task == "regression" and not weights.head:
+            means = store.targets[pictures].mean(dim=0)
+            # What `poisson_nll` learns is the logarithm of a target's mean.
+            values = means.clamp(min=1e-6).log() if settings.loss == "poisson_nll" else means
+            start_head_at(model.network, model.facts, values=values)
+        loss = build_loss(settings, task=store.task, classes=len(store.classes), targets=store.targets[pictures])
+        mean, std = normalization(
+            settings.normalize, facts=model.facts, channels=store.channels, measured=(store.mean, store.std)
+        )
+        feed = Feed(
+            model,
+            resident=resident,
+            settings=settings,
+            store=store,
+            data_seed=data_seed,
+            arithmetic=arithmetic,
+            prepare=Preparation(device, mean=mean, std=std),
+            sharing=sharing,
+        )
         return cls(
             settings=settings,
+            task=store.task,
             model=model,
-            optimizer=optimizer,
-            schedule=build_schedule(optimizer, settings),
-            loss=build_loss(settings),
+            learning=Learning(
+                loss=loss.to(device),
+                optimizer=optimizer,
+                schedule=Schedule(optimizer, settings, steps=steps_of(len(pictures), settings)),
+                mixing=Mixing(settings),
+                clip_grad_norm=settings.clip_grad_norm,
+            ),
             arithmetic=arithmetic,
-            prepare=Preparation(device=device, normalize=functools.partial(normalize, mean=mean, std=std)),
+            feed=feed,
         )
 
     def resume(self, snapshot: Snapshot) -> None:
@@ -77,30 +124,40 @@ class Trainer:
             raise TrialError("the checkpoint is of other settings than this trial's")
         self._thaw_before(snapshot.epoch)
         _load_changed(self.model, snapshot.model)
-        load_optimizer_state(self.optimizer, snapshot.training["optimizer"])
-        self.schedule.load_state_dict(snapshot.training["schedule"])
+        load_optimizer_state(self.learning.optimizer, snapshot.training["optimizer"])
+        self.learning.schedule.load_state_dict(snapshot.training["schedule"])
         self.arithmetic.scaler.load_state_dict(snapshot.training["scaler"])
 
-    def epoch(self, store: PixelStore, *, data_seed: int, epoch: int) -> dict[str, float]:
+    def epoch(self, epoch: int) -> dict[str, Any]:
         """Trains for one epoch and validates; the numbers by the names of `EpochResult`'s fields.
 
         Raises:
             TrialError: a loss is no finite number, or these settings cannot be trained.
         """
         self._thaw_before(epoch)
-        lr = float(self.optimizer.param_groups[0]["lr"])
+        schedule = self.learning.schedule
+        sharing_before = self.feed.seconds
         with seeded(self.settings.seed, "epoch", epoch, device=self.arithmetic.device):
-            trained = self._train(store, data_seed=data_seed, epoch=epoch)
-            _check_finite("training", trained["loss"], epoch=epoch, lr=lr)
-            self.schedule.step()
-            validated = self._validate(store)
-            _check_finite("validation", validated["loss"], epoch=epoch, lr=lr)
+            stream = self.feed.training(epoch=epoch)
+            trained = self._train(stream, epoch=epoch)
+            train_loss = _finite("training", trained.pop("loss"), epoch=epoch, lr=schedule.lr)
+            validation_started, sharing_until_then = time.perf_counter(), self.feed.seconds
+            validated = self._validate()
+            val_loss = _finite("validation", validated.pop("loss"), epoch=epoch, lr=schedule.lr)
+            validated_for = time.perf_counter() - validation_started
+        schedule.end_epoch(epoch=epoch, val_loss=val_loss)
+        scores: dict[str, float | None] = {f"train_{name}": value for name, value in trained.items()}
+        scores |= {f"val_{name}": value for name, value in validated.items()}
         return {
-            "train_loss": trained["loss"],
-            "train_accuracy": trained["accuracy"],
-            "val_loss": validated["loss"],
-            "val_accuracy": validated["accuracy"],
-            "lr": lr,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "scores": scores,
+            "lr": schedule.lr,
+            "parameters": sum(p.numel() for p in self.model.network.parameters()),
+            "trainable": sum(p.numel() for p in self.model.network.parameters() if p.requires_grad),
+            "shared": stream.shared,
+            "seconds_sharing": self.feed.seconds - sharing_before,
+            "seconds_validating": validated_for - (self.feed.seconds - sharing_until_then),
         }
 
     def snapshot(self, *, epoch: int) -> Snapshot:
@@ -111,8 +168,8 @@ class Trainer:
             settings=self.settings,
             model={name: copied(t) for name, t in self.model.network.state_dict().items() if name in names},
             training={
-                "optimizer": _copied_tree(self.optimizer.state_dict()),
-                "schedule": self.schedule.state_dict(),
+                "optimizer": _copied_tree(self.learning.optimizer.state_dict()),
+                "schedule": self.learning.schedule.state_dict(),
                 "scaler": self.arithmetic.scaler.state_dict(),
             },
         )
@@ -122,34 +179,34 @@ class Trainer:
         if self.model.frozen and 0 < self.settings.freeze_epochs < epoch:
             thaw(self.model)
 
-    def _train(self, store: PixelStore, *, data_seed: int, epoch: int) -> dict[str, float]:
+    def _train(self, stream: Stream, *, epoch: int) -> dict[str, float]:
         training_mode(self.model, freeze_batchnorm=self.settings.freeze_batchnorm)
-        batches = training_batches(
-            store, settings=self.settings, data_seed=data_seed, epoch=epoch, pin_memory=self._on_gpu
-        )
         return train(
-            self.model.network,
-            batches,
-            loss=self.loss,
-            optimizer=self.optimizer,
-            prepare=self.prepare,
+            stream.network,
+            stream.batches,
+            epoch=epoch,
+            learning=self.learning,
+            prepare=stream.prepare,
             arithmetic=self.arithmetic,
+            running=RunningMetrics(self.arithmetic.device, settings=self.settings, task=self.task),
         )
 
-    def _validate(self, store: PixelStore) -> dict[str, float]:
-        batches = evaluation_batches(
-            store, "val", settings=self.settings, batch_size=EVALUATION_BATCH, pin_memory=self._on_gpu
+    def _validate(self) -> dict[str, float | None]:
+        stream = self.feed.validation()
+        return evaluate(
+            stream.network,
+            stream.batches,
+            loss=self.learning.loss,
+            prepare=stream.prepare,
+            arithmetic=self.arithmetic,
+            gathered=Gathered(self.arithmetic.device, settings=self.settings, task=self.task),
         )
-        return evaluate(self.model.network, batches, loss=self.loss, prepare=self.prepare, arithmetic=self.arithmetic)
-
-    @property
-    def _on_gpu(self) -> bool:
-        return self.arithmetic.device.type == "cuda"
 
 
-def _check_finite(phase: str, loss: float, *, epoch: int, lr: float) -> None:
-    if not math.isfinite(loss):
+def _finite(phase: str, loss: float | None, *, epoch: int, lr: float) -> float:
+    if loss is None or not math.isfinite(loss):
         raise TrialError(f"diverged: {phase} loss is {loss} in epoch {epoch} (learning rate {lr:g}); lower lr")
+    return loss
 
 
 def _copied_tree(tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`tune predict MODEL PICTURES...`: labels and probabilities from an exported model."""
+"""`tune predict MODEL PICTURES...`: labels and probabilities, or values, from an exported model."""
 
 import csv
 import json
@@ -10,42 +10,67 @@ from typing import TYPE_CHECKING
 import click
 
 from trainables.errors import UserError
+from tuning.cli.options import runs_option
 
 if TYPE_CHECKING:
-    from reports.predict import Prediction
+    from reports.predict import Prediction, Predictor
+
+_WIDEST = 40  # columns for labels on a terminal
 
 
 @click.command(
     epilog="Example: tune predict runs/resnet18/best holiday/ 'bees/*.jpg' --json",
     short_help="Labels and probabilities for pictures.",
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("pictures", nargs=-1, required=True)
+@runs_option
 @click.option("--json", "form", flag_value="json", help="Print a JSON list, with the likeliest classes.")
-@click.option("--csv", "form", flag_value="csv", help="Print CSV: path, label, probability, error.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV, a line a picture.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Likeliest classes in the JSON.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Least probability of a label, where a picture may have several.",
+)
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures computed at a time."
 )
-def predict(model: Path, pictures: tuple[str, ...], form: str | None, top: int, batch_size: int) -> None:
-    """Predict PICTURES (files, folders, globs) with MODEL, a folder that `tune export` wrote.
+def predict(
+    model: str,
+    pictures: tuple[str, ...],
+    runs: Path,
+    form: str | None,
+    top: int,
+    threshold: float,
+    batch_size: int,
+) -> None:
+    """Predict PICTURES (files, folders, globs) with MODEL, a folder that `tune export` wrote, or a sweep.
 
     Pictures that cannot be read are told on standard error, and the rest predicted; the exit code is 2 only when
     not one could be read. Computes in fp32.
     """
+    from reports.modelfile import model_folder
+
+    folder = Path(model) if Path(model).exists() or not (runs / model).is_dir() else runs / model
+    folder = model_folder(folder)  # before what takes seconds to load
+
     from reports.predict import Predictor
 
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(folder)
     tally = _Tally()
-    predictions = tally.counted(predictor.predict(pictures, batch_size=batch_size, top=top))
+    top = top if form == "json" else len(predictor.classes)
+    predictions = tally.counted(predictor.predict(pictures, batch_size=batch_size, top=top, threshold=threshold))
     if sys.stderr.isatty() and (form == "json" or not sys.stdout.isatty()):  # else the lines themselves show how far
         predictions = _with_bar(predictions, pictures)
     if form == "json":
         click.echo(json.dumps([prediction.to_json() for prediction in predictions], indent=2))
     elif form == "csv":
-        _print_csv(predictions)
+        _print_csv(predictions, predictor)
     else:
-        _print_lines(predictions, classes=predictor.classes)
+        _print_lines(predictions, predictor)
     if tally.failed and not tally.read:
         raise UserError(
             "not one picture could be read", got=f"{tally.failed} unreadable", hint="the lines above say why"
@@ -82,22 +107,45 @@ def _with_bar(predictions: "Iterable[Prediction]", pictures: tuple[str, ...]) ->
         yield from progress.track(predictions, total=total)
 
 
-def _print_csv(predictions: "Iterable[Prediction]") -> None:
+def _print_csv(predictions: "Iterable[Prediction]", predictor: "Predictor") -> None:
+    """Classification: path, label, probability, error. Multilabel: all labels in a cell. Regression: a column each."""
     from reports.tables import csv_cell
 
+    told = {
+        "classification": ("label", "probability"),
+        "multilabel": ("labels",),
+        "regression": predictor.classes,
+    }[predictor.task]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "label", "probability", "error"])
+    writer.writerow(["path", *(csv_cell(name) for name in told), "error"])
     for prediction in predictions:
-        row = (prediction.path, prediction.label, prediction.probability, prediction.error)
-        writer.writerow([csv_cell(cell) for cell in row])
+        cells: tuple[str | float | None, ...]
+        if prediction.error is not None:
+            cells = (None,) * len(told)
+        elif predictor.task == "classification":
+            cells = prediction.label, prediction.probability
+        elif predictor.task == "multilabel":
+            cells = ("; ".join(prediction.labels),)
+        else:
+            cells = tuple(value for _, value in prediction.values)
+        writer.writerow([csv_cell(cell) for cell in (prediction.path, *cells, prediction.error)])
 
 
-def _print_lines(predictions: "Iterable[Prediction]", *, classes: tuple[str, ...]) -> None:
-    """One line a picture, as it is predicted: label, probability, path."""
-    width = min(40, max(len(_safe(name)) for name in classes))
+def _print_lines(predictions: "Iterable[Prediction]", predictor: "Predictor") -> None:
+    """One line a picture, as it is predicted: what the model says, then the path."""
+    width = min(_WIDEST, max(len(_safe(name)) for name in predictor.classes))
     for prediction in predictions:
-        if prediction.label is not None:
-            click.echo(f"{_safe(prediction.label):<{width}}  {prediction.probability:.4f}  {_safe(prediction.path)}")
+        if prediction.error is None:
+            click.echo(f"{_said(prediction, width=width)}  {_safe(prediction.path)}")
+
+
+def _said(prediction: "Prediction", *, width: int) -> str:
+    if prediction.task == "regression":
+        return "  ".join(f"{_safe(name)} {value:.5g}" for name, value in prediction.values)
+    if prediction.task == "multilabel":
+        probable = dict(prediction.top)
+        return "  ".join(f"{_safe(name)} {probable[name]:.2f}" for name in prediction.labels) or "no label"
+    return f"{_safe(prediction.label or ''):<{width}}  {prediction.probability:.4f}"
 
 
 def _safe(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`tune report RUN`: the leaderboard as files. Imports no torch or Ray."""
+"""`tune report RUN`: the report as one page, and the same data as files. Imports no torch or Ray."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tuning.cli.options import runs_option
 
 
 @click.command(
-    epilog="Example: tune report resnet18 -o report/", short_help="Write the leaderboard as .md, .csv and .json."
+    epilog="Example: tune report resnet18 -o report/", short_help="Write the report: one page, and the data as files."
 )
 @click.argument("run")
 @runs_option
@@ -20,18 +20,20 @@ from tuning.cli.options import runs_option
     help="The folder to write to.  [default: the sweep's folder, report/]",
 )
 def report(run: str, runs: Path, output: Path | None) -> None:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.json of the sweep RUN.
+    """Write the report of the sweep RUN: index.html, a page that needs nothing else and opens in any browser.
 
-    Works while the sweep runs, after a crash, and before its first trial; the files say how it stood.
-    In the CSV, text that a spreadsheet would take for a formula is led by an apostrophe.
+    Beside it leaderboard.md, leaderboard.csv and report.json with the same data, and best.yaml, a sweep file that
+    trains the best trial again. Works while the sweep runs, after a crash, and before its first trial; the page says
+    how it stood. In the CSV, text that a spreadsheet would take for a formula is led by an apostrophe.
     """
     from reports.sweep import Sweep, find_run
     from reports.tables import headlines
-    from reports.write import write_report
+    from reports.write import DATA, write_report
 
     sweep = Sweep.open(find_run(run, runs=runs))
     paths = write_report(sweep, output or sweep.folder / "report")
-    written = json.loads(paths[-1].read_text(encoding="utf-8"))
+    document = next(path for path in paths if path.name == DATA)
+    written = json.loads(document.read_text(encoding="utf-8"))
     for line in headlines(written, gap=written["gap_to_second"]):
         click.echo(line)
     for path in paths:

@@ -1,0 +1,139 @@
+"""What a sweep found, how sure that is, and what it cost: a pure function of its trials.
+
+answer = answer_of(sweep, trials)
+answer.best.settings, answer.gap, answer.within_noise
+print(winner_file(sweep, answer.best))                # a sweep file that trains the winner again
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reports.ledger import TrialRecord, best_of
+from reports.ranking import gap_to_second
+from reports.sweep import Sweep
+from trainables.data.sources import DataSettings
+from trainables.settings import TrialSettings
+
+# Metrics that are a share of pictures, each right or wrong: their noise follows from the number of pictures.
+_SHARES = ("val_accuracy", "val_top5")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The best complete trial, and how sure it is the best.
+
+    Attributes:
+        best: the trial itself; None while none is complete.
+        complete: how many trials are complete.
+        gap: by how much its value beats the second's.
+        pictures: of the validation split, which chose trial and epoch.
+        noise: the value's standard error, for a metric that is a share of the pictures.
+        within_noise: how many other complete trials are no further away than that.
+        epochs, trial_seconds, wall_seconds: what all trials cost, summed, and the sweep's wall time.
+    """
+
+    best: TrialRecord | None
+    complete: int
+    gap: float | None
+    pictures: int
+    noise: float | None
+    within_noise: int | None
+    epochs: int
+    trial_seconds: float
+    wall_seconds: float
+
+
+def answer_of(sweep: Sweep, trials: Sequence[TrialRecord], *, wall_seconds: float | None = None) -> Answer:
+    """The answer of trials that have been read already.
+
+    Args:
+        sweep: whose record says how many pictures validated.
+        trials: of its ledger.
+        wall_seconds: of `Ledger.elapsed_s`; the last epoch's when left out.
+    """
+    best = best_of(trials, mode=sweep.mode)
+    others = [t for t in trials if t.state == "complete" and t.value is not None and t is not best]
+    pictures = pictures_of(sweep, "val")
+    noise = None
+    share = sweep.task == "classification" and sweep.metric in _SHARES
+    if best is not None and best.value is not None and share and pictures:
+        noise = standard_error(best.value, pictures=pictures)
+    near = None
+    if best is not None and noise is not None:
+        near = sum(abs(trial.value - best.value) <= noise + 1e-12 for trial in others)  # type: ignore[operator]
+    if wall_seconds is None:
+        wall_seconds = max((e.get("elapsed", 0.0) for t in trials for e in t.epochs[-1:]), default=0.0)
+    return Answer(
+        best=best,
+        complete=len(others) + (best is not None),
+        gap=gap_to_second(trials, mode=sweep.mode),
+        pictures=pictures,
+        noise=noise,
+        within_noise=near,
+        epochs=sum(len(trial.epochs) for trial in trials),
+        trial_seconds=sum(trial.seconds for trial in trials),
+        wall_seconds=wall_seconds,
+    )
+
+
+def pictures_of(sweep: Sweep, split: str) -> int:
+    """How many pictures a split has. (In the counts by label, one picture may stand several times or never.)"""
+    data = sweep.record["data"]
+    return data["pictures"].get(split, 0) if "pictures" in data else sum(data["counts"].get(split, {}).values())
+
+
+def standard_error(share: float, *, pictures: int) -> float:
+    """The binomial standard error of a share of so many pictures, above 0 even where all of them are right.
+
+    By the adjustment of Agresti and Coull ("Approximate is better than exact for interval estimation of binomial
+    proportions", 1998): as if four more pictures had been seen, two of them right.
+    """
+    seen = pictures + 4
+    adjusted = (share * pictures + 2) / seen
+    return math.sqrt(adjusted * (1 - adjusted) / seen)
+
+
+def winner_file(sweep: Sweep, trial: TrialRecord) -> str:
+    """A sweep file of one trial that has this one's settings, pictures, starting weights and seeds.
+
+    What is left out has this version's default. Paths are absolute, so the file can lie anywhere on the machine that
+    ran the sweep.
+    """
+    spec = sweep.record["spec"]
+    base = Path(sweep.record["base"])
+    data = _changed(spec["data"], DataSettings())
+    if data.get("path"):
+        data["path"] = str(_absolute(data["path"], base=base))
+    settings = {**trial.settings, "weights": _weights(sweep, trial.settings, base=base)}
+    shares = ("cpus_per_trial", "gpus_per_trial")
+    document = {
+        "data": {"source": spec["data"]["source"], **data},
+        "trial": {"model": trial.settings["model"], **_changed(settings, TrialSettings())},
+        "search": {"trials": 1, "metric": sweep.metric, "pruner": "none", "seed": spec["search"].get("seed", 0)},
+        "resources": {name: spec["resources"][name] for name in shares if name in spec["resources"]},
+    }
+    version = sweep.record["versions"].get("tuneyard")
+    head = f"# one trial on its own, as trial {trial.number} of its sweep was (tuneyard {version})\n"
+    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=False, width=100)
+
+
+def _changed(values: Mapping[str, Any], defaults: object) -> dict[str, Any]:
+    """The values that are not the defaults; some settings may only be given where they mean something."""
+    return {name: value for name, value in values.items() if value != getattr(defaults, name, None)}
+
+
+def _weights(sweep: Sweep, settings: Mapping[str, Any], *, base: Path) -> str:
+    """What the trial's weights came to, so that `auto` is not decided anew."""
+    known = sweep.starting_weights(settings)
+    if known["kind"] != "file":
+        return known["kind"]
+    return str(_absolute(known["path"] or settings["weights"], base=base))
+
+
+def _absolute(path: str, *, base: Path) -> Path:
+    return base / Path(path).expanduser()

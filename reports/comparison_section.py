@@ -1,0 +1,113 @@
+"""The report's comparisons: a table by each choice, what is frozen first, and any two settings against each other.
+
+add_comparisons(page, results)
+"""
+
+from itertools import combinations
+
+from reports.comparisons import Grid, Group, pair_grid
+from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, words
+from reports.page import Page
+from reports.results import Results
+from reports.tables import Table, shown
+
+_MOST_PAIRED = 8  # settings; more make more grids than anybody looks at
+
+
+def add_comparisons(page: Page, results: Results) -> None:
+    """A table by each choice, what is frozen first, and any two settings against each other."""
+    if not results.comparisons:
+        said = "The sweep explores no setting that is a choice." if results.trials else "No trial has begun yet."
+        page.section("comparisons", "Comparisons", tag("p", said))
+        return
+    note = tag(
+        "p",
+        "Best and median are of complete trials alone: a pruned one never showed what it would have reached. Mind the"
+        " counts; a search tries what looks good more often, so groups are neither equal nor random.",
+        attributes={"class": "note"},
+    )
+    drawn = [html_table(_without_empty(table), heads=HEADS) for table in results.comparisons]
+    tables = tag("div", *drawn, attributes={"class": "charts tight"})
+    page.section("comparisons", "Comparisons", note, tables, _pairs(results))
+
+
+def _without_empty(table: Table) -> Table:
+    """The table without its counts that are all 0."""
+    kept = [
+        place
+        for place, name in enumerate(table.columns)
+        if name not in ("pruned", "failed") or any(row[place] for row in table.rows)
+    ]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return Table(table.title, tuple(table.columns[place] for place in kept), rows)
+
+
+def _pairs(results: Results) -> Markup:
+    names = [table.columns[0] for table in results.comparisons]
+    explored = results.sweep.record["spec"]["space"]
+    varied = [n for n in explored if len({repr(t.settings.get(n)) for t in results.trials}) > 1]
+    names = [*names, *(name for name in varied if name not in names)][:_MOST_PAIRED]
+    grids = [pair_grid(results.trials, a, b, mode=results.sweep.mode) for a, b in combinations(names, 2)]
+    if not grids:
+        return Markup("")
+    options, parts = [], []
+    for place, grid in enumerate(grids):
+        options.append(tag("option", f"{words(grid.row)} × {words(grid.column)}", attributes={"value": str(place)}))
+        attributes = {
+            "data-chosen-by": "pair",
+            "data-part": str(place),
+            "class": "hidden" if place else "",
+            "tabindex": "0",
+        }
+        parts.append(
+            tag(
+                "div",
+                _grid_table(grid, mode=results.sweep.mode),
+                attributes=attributes | {"class": f"scroll {attributes['class']}".strip()},
+            )
+        )
+    chooser = tag("select", *options, attributes={"id": "pair", "data-chooser": None})
+    label = tag("label", "Settings ", chooser)
+    return join(
+        (
+            tag("h3", "Two settings at once"),
+            tag(
+                "p",
+                f"Best {results.sweep.metric}, the median below it, and of how many trials so many were complete.",
+                attributes={"class": "note"},
+            ),
+            tag("div", label, attributes={"class": "controls"}),
+            *parts,
+        )
+    )
+
+
+def _grid_table(grid: Grid, *, mode: str) -> Markup:
+    values = [cell.best for row in grid.cells for cell in row if cell is not None and cell.best is not None]
+    low, high = (min(values), max(values)) if values else (0.0, 0.0)
+
+    def heat(value: float) -> float:
+        share = (value - low) / (high - low) if high > low else 1.0
+        return 45 * (share if mode == "max" else 1 - share)
+
+    def drawn(cell: Group | None) -> Markup:
+        if cell is None:
+            return tag("td", "–", attributes={"class": "empty"})
+        counts = tag("small", f"{cell.complete} of {cell.trials}")
+        if cell.best is None:
+            return tag("td", "–", counts)
+        median = tag("small", f"median {shown(cell.median)}")
+        return tag("td", text(cell.best), median, counts, attributes={"style": f"--heat: {heat(cell.best):.0f}%"})
+
+    head = join(
+        (
+            tag("th", f"{words(grid.row)} \\ {words(grid.column)}"),
+            *(tag("th", bdi(label), attributes={"scope": "col"}) for label in grid.column_labels),
+        )
+    )
+    rows = join(
+        tag("tr", tag("th", bdi(label), attributes={"scope": "row"}), *map(drawn, cells))
+        for label, cells in zip(grid.row_labels, grid.cells, strict=True)
+    )
+    caption = tag("caption", f"{words(grid.row)} by {words(grid.column)}")
+    return tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", rows), attributes={"class": "grid"})

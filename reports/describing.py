@@ -1,0 +1,148 @@
+"""What an exported model's `model.json` tells, from the sweep's record and the trial it is of.
+
+    description = describe_model(sweep, trial, settings, facts, chosen=False)
+    write_json(folder / "model.json", description.to_json())
+
+What is measured on the exported model itself comes later, in `reports.export`.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from reports.formats import INPUT, OUTPUT
+from reports.ledger import TrialRecord
+from reports.modelfile import Description, Scores
+from reports.starting_weights import starting_words
+from reports.sweep import Sweep
+from trainables.data.catalog import Task
+from trainables.models.table import ModelFacts
+from trainables.normalizing import normalization
+from trainables.settings import TrialSettings
+
+# What the traced networks give.
+_MEANINGS: dict[Task, str] = {
+    "classification": "the probability of each class",
+    "multilabel": "the probability of each label",
+    "regression": "the value of each target, in its own unit",
+}
+_LICENCES = {"file": "the file's own, not known here", "none": "none needed"}
+
+
+def describe_model(
+    sweep: Sweep, trial: TrialRecord, settings: TrialSettings, facts: ModelFacts, *, chosen: bool
+) -> Description:
+    """The description of a trial's model, but for the digest of its weights.
+
+    Args:
+        sweep: the sweep that the trial is of.
+        trial: with its best epoch, whose weights they are.
+        settings: the trial's.
+        facts: of its architecture.
+        chosen: the user named the trial, so it need not be the best.
+    """
+    record = sweep.record
+    channels = record["channels"]
+    mean, std = normalization(settings.normalize, facts=facts, channels=channels, measured=sweep.measured_normalization)
+    description = Description(
+        architecture=settings.model,
+        classes=tuple(record["classes"]),
+        channels=channels,
+        image_size=settings.image_size,
+        center_crop=settings.center_crop,
+        # One store serves all trials, so where the size is explored it is decoded for the largest.
+        short_side=record["data"]["short_side"],
+        mean=mean,
+        std=std,
+        sha256="",
+        task=sweep.task,
+        scores=_scores(sweep.task, settings),
+        activation=settings.activation,
+    )
+    return dataclasses.replace(
+        description,
+        facts={
+            "transforms": _transforms(description),
+            "sweep": sweep.name,
+            "trial": trial.number,
+            "metrics": {"split": "val", **_metrics(trial), "precision": _precision(sweep, settings)},
+            "selected_by": {
+                "metric": sweep.metric,
+                "mode": sweep.mode,
+                "value": trial.value,
+                "trials": None if chosen else sum(t.state == "complete" for t in sweep.ledger().trials()),
+            },
+            "settings": _shared(sweep, trial, settings),
+            "data": {name: record["data"].get(name) for name in ("fingerprint", "counts", "pictures")},
+            "starting_weights": _starting_weights(sweep, trial, facts),
+            "versions": {
+                "tuneyard": record["versions"].get("tuneyard"),
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+            },
+        },
+    )
+
+
+def _scores(task: Task, settings: TrialSettings) -> Scores:
+    """As `trainables.training.losses.predicted` has it."""
+    if task == "regression":
+        return "exp" if settings.loss == "poisson_nll" else "identity"
+    return "softmax" if task == "classification" else "sigmoid"
+
+
+def _transforms(description: Description) -> dict[str, Any]:
+    """How a picture becomes what the network sees, for programs that do not use this one."""
+    size = description.image_size
+    return {
+        "color": "RGB" if description.channels == 3 else "grey",
+        "resize_shorter_side": description.resize,
+        "interpolation": "bilinear, antialiased",
+        "center_crop_pixels": size,
+        "normalize": {"scale": "0 to 255 becomes 0 to 1", "mean": description.mean, "std": description.std},
+        "model.pt2 and model.onnx": {
+            "input": INPUT,
+            "shape": ["any number of pictures", description.channels, size, size],
+            "type": "uint8, 0 to 255, resized and cropped; they are normalised inside",
+            "output": f"{OUTPUT}: {_MEANINGS[description.task]}",
+        },
+    }
+
+
+def _metrics(trial: TrialRecord) -> dict[str, Any]:
+    """What the sweep recorded of the best epoch, as it was trained."""
+    epoch = next(epoch for epoch in trial.epochs if epoch["epoch"] == trial.best_epoch)
+    return {"epoch": trial.best_epoch, **{n: epoch[n] for n in epoch if n.startswith(("train_", "val_"))}}
+
+
+def _precision(sweep: Sweep, settings: TrialSettings) -> str:
+    """The arithmetic that the recorded metrics come from, as far as the record tells."""
+    hardware = sweep.record.get("hardware") or {}
+    if settings.precision == "auto" and "fast_bf16" not in hardware:
+        return "auto"
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if hardware["fast_bf16"] else "fp32"
+    on_gpu = bool(hardware.get("gpus")) and sweep.record["spec"]["resources"].get("gpus_per_trial") != 0
+    return "tf32" if precision == "fp32" and on_gpu else precision  # torch's fp32 convolutions on a GPU
+
+
+def _starting_weights(sweep: Sweep, trial: TrialRecord, facts: ModelFacts) -> dict[str, Any]:
+    start = sweep.starting_weights(trial.settings)
+    return {
+        "kind": start["kind"],
+        "note": starting_words(start, model=facts.name),
+        "sha256": start["digest"],
+        "licence": {**_LICENCES, "imagenet": facts.licence}[start["kind"]],
+    }
+
+
+def _shared(sweep: Sweep, trial: TrialRecord, settings: TrialSettings) -> dict[str, Any]:
+    """The trial's settings. The folder is made to be given away: no paths of this machine in it."""
+    shared = dataclasses.asdict(settings)
+    if sweep.starting_weights(trial.settings)["kind"] == "file":
+        shared["weights"] = Path(settings.weights).name
+    return shared

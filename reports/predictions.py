@@ -1,0 +1,96 @@
+"""What an exported model says of each held-out picture: `predictions.csv`, written and read again.
+
+    with written(folder / "predictions.csv", task="classification", classes=("ants", "bees")) as add:
+        add("val", "val/ants/1.jpg", 0, [0.9, 0.1])
+    read_predictions(folder / "predictions.csv", classes=("ants", "bees"))[0].predicted        # 0
+
+The columns are `split`, `name`, and for classification `truth`, `predicted`, `probability`, then `p:<class>` for each
+class; for other tasks `truth:<name>` for each label or target, then `p:<name>`. Text that a spreadsheet would take for
+a formula is led by `'`, which reading takes off again. Importing this module imports no torch.
+"""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reports.tables import csv_cell
+from trainables.errors import UserError
+
+Add = Callable[[str, str, Any, Sequence[float]], None]
+_DIGITS = 6
+_ONE_CLASS = ["truth", "predicted", "probability"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One held-out picture.
+
+    `truth` is the class's place in classification, else a number for each label (0 or 1) or target. `scores` has the
+    probability of each class or label, or what the model says of each target. `predicted` is the likeliest class's
+    place in classification.
+    """
+
+    split: str
+    name: str
+    truth: int | tuple[float, ...]
+    scores: tuple[float, ...]
+    predicted: int | None = None
+
+
+@contextmanager
+def written(path: Path, *, task: str, classes: Sequence[str]) -> Iterator[Add]:
+    """Writes the file, a picture at a time, by `add(split, name, truth, scores)`, which are as in `HeldOut`."""
+    one_class = task == "classification"
+    head = _ONE_CLASS if one_class else [f"truth:{name}" for name in classes]
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["split", "name", *head, *(f"p:{name}" for name in classes)])
+
+        def add(split: str, name: str, truth: Any, scores: Sequence[float]) -> None:
+            if one_class:
+                best = max(range(len(scores)), key=scores.__getitem__)
+                told = [csv_cell(classes[truth]), csv_cell(classes[best]), _number(scores[best])]
+            else:
+                told = [_number(value) for value in truth]
+            writer.writerow([split, csv_cell(name), *told, *map(_number, scores)])
+
+        yield add
+
+
+def read_predictions(path: Path, *, classes: Sequence[str]) -> list[HeldOut]:
+    """All pictures of the file, in its order.
+
+    Raises:
+        UserError: it cannot be read, or is not of these classes.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            columns = next(reader, [])
+            one_class = columns[2:5] == _ONE_CLASS
+            first = 5 if one_class else 2 + len(classes)
+            if columns[first:] != [f"p:{name}" for name in classes]:
+                raise UserError("of other classes than the model", where=str(path), hint="export the model again")
+            places = {str(csv_cell(name)): place for place, name in enumerate(classes)} if one_class else None
+            return [_read(row, places, columns=len(columns), first=first) for row in reader]
+    except FileNotFoundError:
+        raise UserError("no predictions here", where=str(path), hint="tune export RUN writes them") from None
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"cannot be read ({error!r})", where=str(path), hint="export the model again") from error
+
+
+def _read(row: list[str], places: dict[str, int] | None, *, columns: int, first: int) -> HeldOut:
+    if len(row) != columns:
+        raise ValueError(f"a line of {len(row)} cells, and {columns} columns")
+    name = row[1][1:] if row[1][:1] == "'" and csv_cell(row[1][1:]) == row[1] else row[1]
+    scores = tuple(float(cell) for cell in row[first:])
+    if places is None:
+        return HeldOut(row[0], name, tuple(float(cell) for cell in row[2:first]), scores)
+    return HeldOut(row[0], name, places[row[2]], scores, places[row[3]])
+
+
+def _number(value: float) -> str:
+    return f"{value:.{_DIGITS}g}"

@@ -1,0 +1,135 @@
+"""The report's first words: how the sweep stands, and the answer.
+
+    page = Page(title=sweep.name, lead=lead(results))
+    add_answer(page, results, reproduce="tune search --space …")
+    Path("index.html").write_text(page.html(), encoding="utf-8")
+
+A section is made from data that has been computed already; the others are in modules of their own.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from reports.answers import pictures_of
+from reports.charts import ended_s
+from reports.markup import Markup, bdi, join, tag, text, words
+from reports.page import Page, command
+from reports.results import Results
+from reports.tables import shown
+
+
+def lead(results: Results) -> Markup:
+    """How the sweep stands, in a line under its name."""
+    standing, record = results.standing, results.sweep.record
+    counts = ", ".join(f"{number:,} {state}" for state, number in standing["counts"].items() if number)
+    begun = sum(standing["counts"].values())
+    state = tag("span", standing["state"], attributes={"class": f"state {standing['state']}"})
+    facts = [
+        f"{begun:,} of {standing['budget']['trials']:,} trials begun" + (f" ({counts})" if counts else ""),
+        f"{len(record['classes'])} {_OUTPUTS[results.sweep.task]}",
+        f"judged by {results.sweep.metric}",
+        f"begun {record['created'][:16].replace('T', ' ')} UTC",
+    ]
+    return tag("p", state, " · ", " · ".join(facts), attributes={"class": "lead"})
+
+
+_OUTPUTS = {"classification": "classes", "multilabel": "labels", "regression": "values"}
+
+
+def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
+    """The best trial, how sure it is the best, what it cost, and the command that trains it again."""
+    answer, sweep = results.answer, results.sweep
+    best = answer.best
+    if best is None:
+        begun = "no trial is complete yet" if results.trials else "no trial has begun yet"
+        verb = "resume" if results.standing["state"] == "interrupted" else "show"
+        hint = f"tune {verb} {shlex.quote(str(sweep.folder))}"
+        page.section("answer", "Answer", tag("p", f"There is none: {begun}."), command(hint))
+        return
+    sure = "" if answer.noise is None else f" ± {answer.noise:#.2g}"
+    number = tag(
+        "div",
+        text(best.value),
+        tag("span", sure, attributes={"class": "noise"}) if sure else "",
+        tag("small", f"{sweep.metric}, trial {best.number}, epoch {best.best_epoch} of {len(best.epochs)}"),
+        attributes={"class": "figure-number"},
+    )
+    chips = join(
+        tag("li", tag("span", words(name)), tag("b", bdi(value)))
+        for name, value in (best.params or dict(list(best.settings.items())[:8])).items()
+    )
+    settings = tag("div", tag("h3", "With these settings"), tag("ul", chips, attributes={"class": "chips"}))
+    cards = [_sureness(results), _cost(results)]
+    top = tag("div", number, settings, attributes={"class": "answer"})
+    again = Markup("")
+    if reproduce is not None:
+        again = join(
+            (
+                tag("h3", "Train it again"),
+                tag(
+                    "p",
+                    "best.yaml beside this page has the settings, seeds and paths of this trial:",
+                    attributes={"class": "note"},
+                ),
+                command(reproduce),
+            )
+        )
+    page.section("answer", "Answer", top, tag("div", *cards, attributes={"class": "cards"}), again)
+
+
+def _sureness(results: Results) -> Markup:
+    answer, metric = results.answer, results.sweep.metric
+    lines = []
+    if answer.gap is None:
+        lines.append("It is the only complete trial: there is nothing to compare it with.")
+    elif answer.gap == 0:
+        lines.append("The second-best trial equals it.")
+    else:
+        count = round(answer.gap * answer.pictures) if answer.noise is not None else 0
+        pictures = f" ({count:,} {'picture' if count == 1 else 'pictures'} of {answer.pictures:,})" if count else ""
+        lines.append(f"{shown(answer.gap)}{pictures} ahead of the second-best trial.")
+    if answer.noise is not None:
+        lines.append(f"One standard error of {metric} on {answer.pictures:,} pictures is {answer.noise:#.2g}.")
+        near, others = answer.within_noise or 0, answer.complete - 1
+        if others:
+            many = f"{near:,}" if near else "None"
+            lines.append(
+                f"{many} of the other {others:,} complete trials {'lies' if near == 1 else 'lie'} within that of the"
+                " best" + (": take the cheapest of them if cost matters." if near else ".")
+            )
+    elif answer.pictures:
+        lines.append(f"No standard error is given for {metric}, as it is no share of pictures.")
+    chose = "The val pictures chose the trial and its epoch, so expect somewhat less on new ones."
+    if pictures_of(results.sweep, "test"):
+        chose += " The test pictures chose nothing: see the best model."
+    return _card("How sure", [*lines, chose])
+
+
+def _cost(results: Results) -> Markup:
+    answer = results.answer
+    assert answer.best is not None
+    lines = [
+        f"{duration(answer.wall_seconds)} of wall time for {len(results.trials):,} trials.",
+        f"{answer.epochs:,} epochs, {duration(answer.trial_seconds)} of training and validation in all.",
+        f"The best trial itself: {len(answer.best.epochs)} epochs in {duration(answer.best.seconds)}.",
+    ]
+    found = ended_s(answer.best)
+    if answer.wall_seconds > 0 and found:
+        lines.append(f"It was found after {duration(found)}, {found / answer.wall_seconds:.0%} of the time.")
+    return _card("What it cost", lines)
+
+
+def _card(title: str, lines: Sequence[str]) -> Markup:
+    return tag(
+        "div", tag("h3", title), tag("ul", join(tag("li", line) for line in lines)), attributes={"class": "card"}
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for people: `48 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,274 @@
+"""The report in a real browser: no error, every chart drawn, the table sorts and filters, nothing hostile runs.
+
+A script is added to a copy of the page; it does what a user would do, and leaves what it saw in the page's own text.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from report_parts import SECTIONS, add_predictions
+from reports.compare import compare_sweeps, write_comparison
+from reports.sweep import Sweep
+from reports.write import write_report
+from runs import HOSTILE, Planned, make_run
+
+pytestmark = pytest.mark.browser
+
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
+    "--no-first-run",
+    "--enable-logging=stderr", "--virtual-time-budget=30000",
+)  # fmt: skip
+_WAIT = """
+const seen = {};
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const ready = async () => { while (!("ready" in document.documentElement.dataset)) await pause(50); };
+const tell = () => {
+  const pre = document.createElement("pre");
+  pre.id = "seen";
+  pre.textContent = JSON.stringify(seen);
+  document.body.append(pre);
+};
+const $ = (selector) => document.querySelector(selector);
+const $$ = (selector) => [...document.querySelectorAll(selector)];
+"""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium here (apt-get install chromium)")
+
+
+def run_browser(chromium: str, page: Path, *flags: str, profile: Path) -> tuple[str, list[str]]:
+    """The page's text once its scripts have run, and what they wrote to the console."""
+    command = [chromium, *_FLAGS, f"--user-data-dir={profile}", *flags, "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def with_script(page: Path, script: str, *, name: str) -> Path:
+    """A copy of the page with one script more, which its policy is told of; all else stays in force."""
+    text = page.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    text, policies = re.subn("script-src ", f"script-src 'sha256-{digest}' ", text, count=1)
+    assert policies == 1
+    copy = page.with_name(name)
+    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    return copy
+
+
+def act(chromium: str, page: Path, script: str, tmp_path: Path, *flags: str) -> dict:
+    """What a script saw that ran in a copy of the page. Nothing may be written to the console."""
+    copy = with_script(page, f"{_WAIT}(async () => {{ await ready(); {script} tell(); }})();", name="acted.html")
+    dom, console = run_browser(chromium, copy, *flags, profile=tmp_path / "profile")
+    assert console == []
+    found = re.search(r'<pre id="seen">(.*?)</pre>', dom, re.DOTALL)
+    assert found, "the script did not come to its end"
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    """The page of a sweep of 60 trials, with an export's predictions."""
+    trials = [
+        Planned(
+            "complete",
+            {"lr": 0.001 * (n + 1), "freeze": ("none", "layer2", 2)[n % 3], "nesterov": n % 2 == 0},
+            [n / 99, n / 80],
+        )
+        for n in range(52)
+    ]
+    trials += [Planned("pruned", values=[0.1])] * 3 + [Planned("failed", values=[0.1], error=text) for text in HOSTILE]
+    run = make_run(tmp_path, trials=trials, outcome="trials")
+    add_predictions(run, classes=("ants", "bees"), number=51)
+    write_report(Sweep.open(run), run / "report")
+    return run / "report" / "index.html"
+
+
+def test_every_chart_is_drawn_and_nothing_complains(chromium: str, report: Path, tmp_path: Path) -> None:
+    """With its policy in force: no violation of it, no exception, no chart left out."""
+    seen = act(
+        chromium, report,
+        """
+        seen.places = $$("[data-figure]").length;
+        seen.drawn = $$("[data-drawn]").length;
+        seen.waiting = $$(".waiting").length;
+        """,
+        tmp_path,
+    )  # fmt: skip
+    assert seen["places"] == seen["drawn"] > 15
+    assert seen["waiting"] == 0
+
+
+def test_the_policy_stops_a_script_that_slipped_in(chromium: str, report: Path, tmp_path: Path) -> None:
+    report.write_text(
+        report.read_text(encoding="utf-8").replace("</h1>", "</h1><script>document.title='owned'</script>")
+    )
+    copy = with_script(
+        report, f"{_WAIT}(async () => {{ await ready(); seen.title = document.title; tell(); }})();", name="acted.html"
+    )
+    dom, console = run_browser(chromium, copy, profile=tmp_path / "profile")
+    assert '{"title":"resnet18"}' in html.unescape(dom)
+    assert "Content Security Policy" in console[0]
+
+
+def test_every_section_is_there_and_every_chart_has_something_in_it(
+    chromium: str, report: Path, tmp_path: Path
+) -> None:
+    seen = act(
+        chromium, report,
+        """
+        seen.sections = $$("main section").map((s) => [s.id, s.innerText.length, s.getBoundingClientRect().height]);
+        const marks = ".trace, .bars, .point, path.js-line, .contour, .hm";
+        seen.empty = $$("[data-figure]").filter((p) => !p.querySelector(marks)).map((p) => p.dataset.figure);
+        seen.scripts = document.scripts.length;
+        """,
+        tmp_path,
+    )  # fmt: skip
+    assert [name for name, _, _ in seen["sections"]] == SECTIONS
+    assert all(length > 40 and height > 60 for _, length, height in seen["sections"])
+    assert seen["empty"] == []
+
+
+def test_the_table_sorts_filters_and_turns_its_pages(chromium: str, report: Path, tmp_path: Path) -> None:
+    seen = act(
+        chromium, report,
+        """
+        const column = (n) => $$("#board tbody")[0].querySelectorAll(`td:nth-child(${n})`);
+        const texts = (n) => [...column(n)].map((td) => td.textContent);
+        const type = (id, text) => { const e = $(id); e.value = text; e.dispatchEvent(new Event("input")); };
+        const heads = [...$("#board thead").querySelectorAll("th")];
+        const at = (name) => heads.findIndex((th) => th.textContent.trim() === name);
+        seen.first = texts(2).slice(0, 3);
+        heads[at("trial")].querySelector("button").click();
+        seen.up = texts(2).slice(0, 3); seen.sort = heads[at("trial")].getAttribute("aria-sort");
+        heads[at("trial")].querySelector("button").click();
+        seen.down = texts(2).slice(0, 3); seen.resort = heads[at("trial")].getAttribute("aria-sort");
+        heads[at("lr")].querySelector("button").click();
+        seen.lr = texts(at("lr") + 1).slice(0, 2); seen.others = heads[at("trial")].getAttribute("aria-sort");
+        seen.rows = column(1).length; seen.count = $("#board-count").textContent;
+        $("#board-on").click(); seen.second = $("#board-count").textContent;
+        $("#board-back").click(); seen.back = $("#board-count").textContent;
+        type("#board-state", "failed"); seen.failed = [...new Set(texts(3))];
+        seen.failedCount = $("#board-count").textContent;
+        type("#board-state", "");
+        type("#board-filter", "freeze=layer2 lr<=0.005");
+        seen.filtered = texts(at("freeze") + 1); seen.small = texts(at("lr") + 1);
+        type("#board-filter", "no such thing"); seen.none = [column(1).length, $("#board-count").textContent];
+        type("#board-filter", "<script>alert"); seen.hostile = column(1).length;
+        """,
+        tmp_path,
+    )  # fmt: skip
+    assert seen["first"] == ["51", "50", "49"]
+    assert (seen["up"], seen["sort"]) == (["0", "1", "2"], "ascending")
+    assert (seen["down"], seen["resort"]) == (["59", "58", "57"], "descending")
+    assert (seen["lr"], seen["others"]) == (["0.001", "0.002"], None)
+    assert (seen["rows"], seen["count"], seen["second"], seen["back"]) == (
+        25, "1–25 of 60 trials", "26–50 of 60 trials", "1–25 of 60 trials",
+    )  # fmt: skip
+    assert (seen["failed"], seen["failedCount"]) == (["failed"], "5 trials (of 60)")
+    assert (seen["filtered"], seen["small"]) == (["layer2", "layer2"], ["0.002", "0.005"])
+    assert seen["none"] == [0, "0 trials (of 60)"]
+    assert seen["hostile"] == 1
+
+
+def test_choices_show_one_part_each(chromium: str, report: Path, tmp_path: Path) -> None:
+    seen = act(
+        chromium, report,
+        """
+        const shown = () => $$('[data-chosen-by="pair"]').filter((p) => p.offsetHeight).map((p) => p.dataset.part);
+        seen.before = shown();
+        const choice = $("#pair"); choice.value = "1"; choice.dispatchEvent(new Event("input"));
+        seen.after = shown();
+        const contour = $("#contour"); contour.value = "1"; contour.dispatchEvent(new Event("input"));
+        await pause(300);
+        const plot = $('[data-figure="contour-1"]');
+        seen.size = [plot.offsetWidth, plot.querySelector(".main-svg").getBoundingClientRect().width];
+        """,
+        tmp_path,
+    )  # fmt: skip
+    assert (seen["before"], seen["after"]) == (["0"], ["1"])
+    assert seen["size"][0] == seen["size"][1] > 250
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(chromium: str, report: Path, tmp_path: Path, width: int) -> None:
+    """In a frame of a phone's width: a headless window cannot be that narrow."""
+    script = (
+        f"{_WAIT}(async () => {{ await ready(); parent.postMessage(["
+        "document.documentElement.scrollWidth, innerWidth,"
+        "Math.max(...$$('.plot:not(.plot-scroll .plot) .main-svg').map((s) => s.getBoundingClientRect().right))"
+        "], '*'); })();"
+    )
+    copy = with_script(report, script, name="acted.html")
+    frame = report.with_name("frame.html")
+    listen = "addEventListener('message', (e) => document.body.append('SEEN' + JSON.stringify(e.data)));"
+    keep = "setInterval(() => 0, 100);"  # a browser whose time is virtual waits for what waits
+    frame.write_text(
+        f'<script>{listen} {keep}</script><iframe src="{copy.name}" width="{width}" height="9000"></iframe>'
+    )
+    dom, console = run_browser(chromium, frame, f"--window-size={width + 60},900", profile=tmp_path / "profile")
+    assert console == []
+    found = re.search(r"SEEN(\[.*?\])", dom)
+    assert found
+    scroll, window, chart = json.loads(found[1])
+    assert window == width
+    assert scroll <= window
+    assert chart <= window
+
+
+def test_dark_and_paper_have_their_own_colours(chromium: str, report: Path, tmp_path: Path) -> None:
+    script = """
+        const ink = () => getComputedStyle(document.body).backgroundColor;
+        const line = () => getComputedStyle($('[data-figure="history-trials"] path.js-line')).stroke;
+        seen.screen = [ink(), line()];
+        const widths = () => $$(".plot").filter((p) => p.clientWidth)
+          .map((p) => [p.clientWidth, p.querySelector(".main-svg").clientWidth]);
+        dispatchEvent(new Event("beforeprint")); seen.paper = [ink(), line()];
+        await pause(50); seen.widths = widths();
+        dispatchEvent(new Event("afterprint")); seen.again = [ink(), line()];
+        """
+    light = act(chromium, report, script, tmp_path)
+    assert light["screen"] == light["paper"] == light["again"]
+    assert all(place == chart < 710 for place, chart in light["widths"])  # charts as wide as the paper's columns
+    dark = act(chromium, report, script, tmp_path, "--force-dark-mode", "--blink-settings=preferredColorScheme=0")
+    assert dark["screen"] == dark["again"]
+    assert dark["screen"][0] != light["screen"][0]
+    assert dark["screen"][1] != light["screen"][1]
+    assert dark["paper"] == light["paper"]
+
+
+def test_hostile_names_do_nothing_in_a_browser(chromium: str, tmp_path: Path) -> None:
+    classes = (*HOSTILE, "</script><script>document.title='owned'</script>", '"><img src=x onerror="document.title=1">')
+    run = make_run(tmp_path, classes=classes)
+    record = json.loads((run / "sweep.json").read_text())
+    record |= {"file": classes[-2], "git": classes[-1], "notes": list(classes)}
+    (run / "sweep.json").write_text(json.dumps(record))
+    add_predictions(run, classes=classes)
+    write_report(Sweep.open(run), run / "report")
+    script = """
+        seen.title = document.title; seen.scripts = document.scripts.length; seen.images = document.images.length;
+        seen.texts = $("#model").innerText.includes("\\x3cscript>alert(1)\\x3c/script>");
+        """
+    seen = act(chromium, run / "report" / "index.html", script, tmp_path)
+    # Two of data, the library as text and as a script, the page's own, and this test's.
+    assert seen == {"title": "resnet18", "scripts": 6, "images": 0, "texts": True}
+
+
+def test_a_comparison_opens_without_an_error(chromium: str, tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, name=name, trials=[Planned("complete", values=[0.5, 0.7])]) for name in ("a", "<b>")]
+    page, *_ = write_comparison(compare_sweeps([Sweep.open(run) for run in runs]), tmp_path / "out")
+    seen = act(chromium, page, "seen.drawn = $$('[data-drawn]').length; seen.text = $('#answer').innerText;", tmp_path)
+    assert seen["drawn"] == 2
+    assert "<b>" in seen["text"]

@@ -1,0 +1,68 @@
+"""What a sweep keeps is enough: to export its best trials at any moment, and to go on with those at work."""
+
+from pathlib import Path
+
+import pytest
+
+from simulation import Simulation, small_spec
+from trainables.files import checkpoint_name
+from tuning.conductor import Conductor, Job
+
+
+class Watched(Simulation):
+    """Looks at the run's folder after every epoch, as a user might who exports while the sweep runs."""
+
+    looks = 0
+
+    def _one_epoch(self, conductor: Conductor, job: Job, epoch: int) -> bool:
+        goes_on = super()._one_epoch(conductor, job, epoch)
+        self.look()
+        return goes_on
+
+    def look(self) -> None:
+        ledger = self.open()
+        trials = ledger.trials()
+        best = ledger.best()
+        complete = [trial for trial in trials if trial.state == "complete"]
+        assert (best is not None) == bool(complete)
+        ranked = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+        for trial in ranked[: self.spec.search.keep]:
+            assert self.has(trial.checkpoint(trial.best_epoch)), f"trial {trial.number} cannot be exported"
+        for trial in trials:
+            if trial.state == "running" and trial.epochs:
+                assert self.has(trial.checkpoint(trial.best_epoch)), f"trial {trial.number} cannot be exported"
+                assert self.has(trial.checkpoint(trial.epochs[-1]["epoch"])), f"trial {trial.number} cannot go on"
+        assert best is None or best.number == ranked[0].number
+        self.looks += 1
+
+    def has(self, checkpoint: str | None) -> bool:
+        return checkpoint is not None and (self.folder / checkpoint).is_file()
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+@pytest.mark.parametrize("pruner", ["asha", "median", "none"])
+@pytest.mark.parametrize("limit", [1, 3])
+def test_the_best_trials_can_be_exported_at_any_moment(tmp_path: Path, keep: int, pruner: str, limit: int) -> None:
+    spec = small_spec(trials=10, epochs=4, keep=keep, pruner=pruner, startup_trials=2)
+    sweep = Watched(tmp_path, spec, limit=limit, seed=keep)
+    for stop in (7, 13, 20, None):  # interrupted and gone on with
+        sweep.drive(stop_after=stop)
+        sweep.look()
+    assert sweep.looks > 10
+    kept = {Path(path).parent.name: Path(path).name for path in sweep.files()}
+    complete = [trial for trial in sweep.open().trials() if trial.state == "complete"]
+    ranked = sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))
+    assert kept == {str(t.number): checkpoint_name(t.best_epoch or 0) for t in ranked[:keep]}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pruned_trial_is_better_than_the_best_complete_one_unless_that_failed(tmp_path: Path, seed: int) -> None:
+    """Why the weights of pruned trials need not be kept: who is stopped was behind somebody who went on."""
+    spec = small_spec(trials=24, epochs=9, seed=seed, pruner="asha")
+    sweep = Simulation(tmp_path, spec)
+    sweep.drive()
+    trials = sweep.open().trials()
+    best = max(t.value or 0 for t in trials if t.state == "complete")
+    assert [t for t in trials if t.state == "pruned"]
+    rungs_of_failed = [t for t in trials if t.state == "failed" and (t.value or 0) >= best]
+    assert rungs_of_failed or all((t.value or 0) <= best for t in trials if t.state == "pruned")

@@ -1,0 +1,176 @@
+"""Scores agree with scikit-learn's, and a pass gathers them batch by batch."""
+
+import math
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from sklearn import metrics as reference
+from torch import Tensor
+
+from trainables.data.catalog import Task
+from trainables.settings import TrialSettings
+from trainables.tasks import METRICS_OF, TRAINING_SCORE_OF
+from trainables.training.metrics import Gathered, RunningMetrics
+from trainables.training.scores import SCORES, areas_under_roc, average_precisions
+
+CPU = torch.device("cpu")
+
+
+def drawn(seed: int, pictures: int, classes: int, *, coarse: bool) -> tuple[Tensor, np.random.Generator]:
+    """Outputs float32 [N, K]; coarse ones have many ties."""
+    rng = np.random.default_rng(seed)
+    outputs = rng.normal(size=(pictures, classes)).astype(np.float32)
+    return torch.from_numpy(np.round(outputs) if coarse else outputs), rng
+
+
+CASES = st.tuples(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 8), st.booleans())
+
+
+def close(ours: Tensor, theirs: float) -> None:
+    assert ours.item() == pytest.approx(theirs, rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(CASES)
+def test_classification(case: tuple[int, int, int, bool]) -> None:
+    seed, pictures, classes, coarse = case
+    outputs, rng = drawn(seed, pictures, classes, coarse=coarse)
+    probabilities = outputs.double().softmax(dim=1)
+    labels = rng.integers(0, classes, size=pictures)
+    ours = SCORES["classification"](probabilities, torch.from_numpy(labels))
+    chosen = probabilities.argmax(dim=1).numpy()
+    close(ours["accuracy"], reference.accuracy_score(labels, chosen))
+    close(ours["f1"], reference.f1_score(labels, chosen, average="macro", zero_division=0))
+    recalls = reference.recall_score(labels, chosen, labels=np.unique(labels), average="macro")
+    close(ours["balanced_accuracy"], recalls)
+    areas = [
+        reference.roc_auc_score(labels == name, probabilities[:, name])
+        for name in range(classes)
+        if 0 < (labels == name).sum() < pictures
+    ]
+    close(ours["auroc"], float(np.mean(areas)) if areas else math.nan)
+    assert ("top5" in ours) == (classes > 5)
+    if classes > 5 and not coarse:  # who is fifth of equals is not defined
+        close(ours["top5"], reference.top_k_accuracy_score(labels, probabilities, k=5, labels=range(classes)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(CASES)
+def test_multilabel(case: tuple[int, int, int, bool]) -> None:
+    seed, pictures, classes, coarse = case
+    outputs, rng = drawn(seed, pictures, classes, coarse=coarse)
+    probabilities = outputs.double().sigmoid()
+    flags = rng.integers(0, 2, size=(pictures, classes))
+    ours = SCORES["multilabel"](probabilities, torch.from_numpy(flags).float())
+    chosen = (probabilities > 0.5).numpy()
+    close(ours["accuracy"], float((chosen == flags).mean()))
+    close(ours["f1"], reference.f1_score(flags, chosen, average="macro", zero_division=0))
+    precisions = [
+        reference.average_precision_score(flags[:, name], probabilities[:, name])
+        for name in range(classes)
+        if flags[:, name].any()
+    ]
+    close(ours["map"], float(np.mean(precisions)) if precisions else math.nan)
+    areas = [
+        reference.roc_auc_score(flags[:, name], probabilities[:, name])
+        for name in range(classes)
+        if 0 < flags[:, name].sum() < pictures
+    ]
+    close(ours["auroc"], float(np.mean(areas)) if areas else math.nan)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(CASES)
+def test_regression(case: tuple[int, int, int, bool]) -> None:
+    seed, pictures, columns, coarse = case
+    outputs, rng = drawn(seed, pictures + 1, columns, coarse=coarse)
+    targets = rng.normal(size=(pictures + 1, columns))
+    ours = SCORES["regression"](outputs.double(), torch.from_numpy(targets))
+    close(ours["mae"], reference.mean_absolute_error(targets, outputs))
+    close(ours["rmse"], reference.root_mean_squared_error(targets, outputs))
+    close(ours["r2"], reference.r2_score(targets, outputs))
+
+
+@pytest.mark.parametrize(
+    ("score", "scores", "positive", "expected"),
+    [
+        (areas_under_roc, [0.1, 0.2, 0.3], [False, True, True], 1.0),
+        (areas_under_roc, [0.3, 0.2, 0.1], [False, True, True], 0.0),
+        (areas_under_roc, [0.5, 0.5, 0.5], [False, True, True], 0.5),
+        (areas_under_roc, [0.1, 0.2, 0.3], [True, True, True], math.nan),
+        (areas_under_roc, [0.1, 0.2, 0.3], [False, False, False], math.nan),
+        (average_precisions, [0.1, 0.2, 0.3], [False, True, True], 1.0),
+        (average_precisions, [0.3, 0.2, 0.1], [False, False, True], 1 / 3),
+        (average_precisions, [0.5, 0.5, 0.5, 0.5], [False, True, False, False], 0.25),
+        (average_precisions, [0.1, 0.2], [False, False], math.nan),
+    ],
+)
+def test_by_hand(score: Callable, scores: list[float], positive: list[bool], expected: float) -> None:
+    ours = score(torch.tensor(scores)[:, None], torch.tensor(positive)[:, None])
+    assert ours.tolist() == pytest.approx([expected], nan_ok=True)
+
+
+def test_r2_of_targets_that_do_not_differ_is_undefined() -> None:
+    same, differing = torch.ones(3, 1), torch.tensor([[1.0], [2.0], [3.0]])
+    assert SCORES["regression"](differing.double(), same)["r2"].isnan()
+    both = SCORES["regression"](torch.cat([differing, differing], 1).double(), torch.cat([same, differing], 1))
+    assert both["r2"].item() == 1
+
+
+def data_of(task: Task) -> tuple[Tensor, Tensor]:
+    outputs, rng = drawn(3, 23, 7, coarse=False)
+    if task == "classification":
+        return outputs, torch.from_numpy(rng.integers(0, 7, size=23))
+    targets = rng.integers(0, 2, size=(23, 7)) if task == "multilabel" else rng.uniform(0, 9, size=(23, 7))
+    return outputs, torch.from_numpy(targets).float()
+
+
+@pytest.mark.parametrize("task", SCORES)
+def test_a_pass_in_batches_is_the_pass_as_a_whole(task: Task) -> None:
+    outputs, targets = data_of(task)
+    trial = TrialSettings()
+
+    def told(kind: type[Gathered] | type[RunningMetrics], size: int) -> dict:
+        tally = kind(CPU, settings=trial, task=task)
+        for part, truth in zip(outputs.split(size), targets.split(size), strict=True):
+            tally.update(part.mean(), part, truth)
+        return tally.compute()
+
+    whole = told(Gathered, 23)
+    assert set(whole) == {name.removeprefix("val_") for name in METRICS_OF[task]}
+    assert whole["loss"] == pytest.approx(outputs.mean().item(), rel=1e-6)
+    assert told(Gathered, 5) == pytest.approx(whole, rel=1e-6)
+    running = told(RunningMetrics, 5)
+    assert running == pytest.approx({name: whole[name] for name in ("loss", TRAINING_SCORE_OF[task])}, rel=1e-6)
+
+
+def test_a_counts_logarithm_is_measured_as_a_count() -> None:
+    counts = torch.tensor([[1.0], [4.0]])
+    for tally in (Gathered, RunningMetrics):
+        measured = tally(CPU, settings=TrialSettings(loss="poisson_nll"), task="regression")
+        measured.update(torch.tensor(0.0), counts.log(), counts)
+        assert measured.compute()["mae"] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_undefined_is_none() -> None:
+    gathered = Gathered(CPU, settings=TrialSettings(), task="classification")
+    gathered.update(torch.tensor(0.5), torch.randn(4, 3), torch.zeros(4, dtype=torch.int64))
+    told = gathered.compute()
+    assert told["auroc"] is None
+    assert None not in (told["accuracy"], told["balanced_accuracy"], told["f1"], told["loss"])
+
+
+def test_a_loss_that_is_no_number_is_no_missing_one() -> None:
+    gathered = Gathered(CPU, settings=TrialSettings(), task="classification")
+    gathered.update(torch.tensor(math.nan), torch.randn(4, 3), torch.arange(4) % 3)
+    assert math.isnan(gathered.compute()["loss"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Gathered, RunningMetrics])
+def test_a_pass_without_batches_is_our_mistake(kind: type[Gathered] | type[RunningMetrics]) -> None:
+    with pytest.raises(ValueError, match="no batch"):
+        kind(CPU, settings=TrialSettings(), task="regression").compute()

@@ -1,0 +1,200 @@
+"""One row of numbers for each picture of a split, computed once by whoever first needs it and kept in the cache.
+
+    shared = Pass(cache, key={"data": "…", "split": "val", …}, rows=153, compute=rows_of)   # rows_of(range(0, 64))
+    shared.fill()                              # what is not there yet, side by side with other processes
+    shared.take([7, 0, 150])                   # [3, …]
+
+A row is a view of a picture, or what the frozen part of a network makes of it. `key` says all that the rows depend on;
+another key is another folder. Rows come in chunks of `CHUNK` pictures, always the same ones in one batch, so that the
+arithmetic is the same to the bit whoever computes them, and whichever of them were there already.
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainables.data.cache import kind_folder, writing
+from trainables.data.digests import content_digest
+
+KIND = "features"
+CHUNK = 64
+# Whoever is at work on a chunk may have been stopped: after so long without progress, others do it as well.
+PATIENCE_S = 120.0
+_LOOK_AGAIN_S = 0.02
+_HEADER = "tuneyard"
+_TRIES = 3
+
+Compute = Callable[[range], Tensor]
+
+
+class Pass:
+    """The rows of one split in one view; row i is that of the split's i-th picture.
+
+    A chunk on disk that is cut short, changed, or of another key counts as missing, and is computed again.
+    """
+
+    def __init__(self, cache: Path, *, key: Mapping[str, Any], rows: int, compute: Compute) -> None:
+        """`compute(range(64, 128))` gives these rows: a tensor of any type, [64, …], on the CPU."""
+        self._cache = cache
+        self._digest = content_digest(json.dumps(key, sort_keys=True).encode())
+        self._rows = rows
+        self._compute = compute
+        self._chunks: list[_Chunk | None] = [None] * -(-rows // CHUNK)
+        self.folder = cache / KIND / self._digest[:32]
+
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self._missing()
+
+    def fill(self) -> None:
+        """Computes what is missing. Several processes share the work; none does what another has begun."""
+        missing = self._missing()
+        if not missing:
+            return
+        kind_folder(self._cache, KIND)
+        patient_until = time.monotonic() + PATIENCE_S
+        while missing:
+            if sum(self._try(number, patient=time.monotonic() < patient_until) for number in missing):
+                patient_until = time.monotonic() + PATIENCE_S
+            else:
+                time.sleep(_LOOK_AGAIN_S)
+            missing = self._missing()
+
+    def take(self, places: Sequence[int]) -> Tensor:
+        """The rows at these places, [len(places), …], in the memory format they were computed in; `fill` comes first.
+
+        KeyError for a row that nobody has computed.
+        """
+        chunks = self._chunks
+        found = []
+        for place in places:
+            chunk = chunks[place // CHUNK]
+            if chunk is None:
+                raise KeyError(place)
+            found.append(chunk.rows[place % CHUNK])
+        first = chunks[places[0] // CHUNK]
+        assert first is not None
+        return first.in_format(torch.stack(found))
+
+    def chunk(self, wanted: range) -> Tensor | None:
+        """The rows of one whole chunk, if somebody has computed them."""
+        number = wanted.start // CHUNK
+        found = self._find(number)
+        return found.in_format(found.rows) if found else None
+
+    def _try(self, number: int, *, patient: bool) -> bool:
+        """Computes a chunk unless another process is at it; whether it was computed here."""
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}-{number:05}.lock"))
+        try:
+            with lock.acquire(timeout=0):
+                if self._find(number):
+                    return False
+                self._make(number)
+        except Timeout:
+            if patient:
+                return False
+            self._make(number)
+        # Two processes that hold one lock, as its file was taken away between them, would only do the same work.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        return True
+
+    def _missing(self) -> list[int]:
+        return [number for number in range(len(self._chunks)) if self._find(number) is None]
+
+    def _find(self, number: int) -> "_Chunk | None":
+        if self._chunks[number] is None:
+            self._chunks[number] = _read(self._path(number), digest=self._digest, rows=len(self._range(number)))
+        return self._chunks[number]
+
+    def _make(self, number: int) -> None:
+        started = time.perf_counter()
+        chunk = _Chunk.of(self._compute(self._range(number)))
+        seconds = time.perf_counter() - started
+        with writing(self._cache):
+            _write(chunk, self._path(number), digest=self._digest, seconds=seconds)
+        # From the file from here on, so that the memory is the system's to take back.
+        self._chunks[number] = None
+        self._chunks[number] = self._find(number) or chunk
+
+    def _range(self, number: int) -> range:
+        return range(number * CHUNK, min((number + 1) * CHUNK, self._rows))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05}.safetensors"
+
+
+class _Chunk(NamedTuple):
+    """Rows as they lie in memory: of a channels_last tensor, the channels come last here too."""
+
+    rows: Tensor
+    channels_last: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "_Chunk":
+        tensor = tensor.detach().cpu()
+        if tensor.dim() == 4 and tensor.stride(1) == 1 and tensor.is_contiguous(memory_format=torch.channels_last):
+            return cls(tensor.permute(0, 2, 3, 1), channels_last=True)
+        return cls(tensor.contiguous(), channels_last=False)
+
+    def in_format(self, rows: Tensor) -> Tensor:
+        return rows.permute(0, 3, 1, 2) if self.channels_last else rows
+
+    def checksum(self) -> int:
+        return zlib.crc32(self.rows.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def seconds_and_bytes(folder: Path) -> tuple[float, int]:
+    """What a pass cost to compute, and what it takes on disk; (0, its bytes) where a file cannot be read."""
+    seconds, size = 0.0, 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            size += path.stat().st_size
+            with safe_open(path, framework="pt") as file:
+                seconds += float(json.loads(file.metadata()[_HEADER])["seconds"])
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            continue
+    return seconds, size
+
+
+def _read(path: Path, *, digest: str, rows: int) -> _Chunk | None:
+    """A chunk, mapped into memory; None where there is none, or it is not what was written for this key."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()[_HEADER])
+            chunk = _Chunk(file.get_tensor("rows"), channels_last=bool(header["channels_last"]))
+        fits = header["key"] == digest and len(chunk.rows) == rows and header["checksum"] == chunk.checksum()
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+    return chunk if fits else None
+
+
+def _write(chunk: _Chunk, path: Path, *, digest: str, seconds: float) -> None:
+    """Writes a chunk beside its place and renames it. Not flushed: a torn one is found by its checksum."""
+    header = {
+        "key": digest,
+        "channels_last": chunk.channels_last,
+        "checksum": chunk.checksum(),
+        "seconds": round(seconds, 6),
+    }
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for last_try in [False] * (_TRIES - 1) + [True]:
+        path.parent.mkdir(exist_ok=True)
+        try:
+            save_file({"rows": chunk.rows}, unfinished, metadata={_HEADER: json.dumps(header)})
+            unfinished.replace(path)
+            return
+        except (SafetensorError, OSError) as error:  # safetensors tells of a full disk in words of its own
+            if last_try or path.parent.exists():
+                unfinished.unlink(missing_ok=True)
+                raise OSError(getattr(error, "errno", None), str(error)) from error
+            # Somebody cleared the cache meanwhile.

@@ -1,0 +1,103 @@
+"""Room on the disk: what of the cache is given up first.
+
+make_room(cache, limit_bytes=20 * 10**9, needed_bytes=10**8, keep=folder)
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from trainables.data.cache import writing
+from trainables.data.passes import KIND, seconds_and_bytes
+
+# Features: a share of what is free on the disk, and a limit.
+SHARE = 0.1
+MOST_BYTES = 20 * 10**9
+# Decoded pictures: a share of the disk that is free or theirs already. Those used within the last days always stay.
+PIXELS_SHARE = 0.5
+PIXELS_STAY_S = 3 * 24 * 3600.0
+
+
+def make_room(cache: Path, *, limit_bytes: int, needed_bytes: int, keep: frozenset[Path] = frozenset()) -> int:
+    """Removes passes until `needed_bytes` more stay within the limit; returns the bytes freed.
+
+    First goes what saves the least: seconds of computing a byte, by how long ago it was used last (hyperbolic caching:
+    Blankstein, Sen and Freedman 2017, "Hyperbolic Caching: Flexible Caching for Web Applications"). Whoever reads a
+    pass that goes keeps what he has open, and computes the rest again.
+    """
+    folder = cache / KIND
+    passes = [path for path in folder.glob("[!.]*") if path.is_dir()] if folder.is_dir() else []
+    sizes = {path: _size(path) for path in passes}
+    excess = sum(sizes.values()) + needed_bytes - limit_bytes
+    if excess <= 0:
+        return 0
+    freed = 0
+    for path in sorted((path for path in passes if path not in keep), key=_worth):
+        with writing(cache):
+            shutil.rmtree(path, ignore_errors=True)
+        freed += sizes[path]
+        if freed >= excess:
+            break
+    return freed
+
+
+def make_room_for_pixels(cache: Path, *, needed_bytes: int) -> int:
+    """Removes decoded pictures that nobody has used for days, the longest unused first; returns the bytes freed.
+
+    Only where, with `needed_bytes` more, they would take more than `PIXELS_SHARE` of the disk that is free or theirs. A
+    sweep that has been stopped for longer decodes its pictures again.
+    """
+    folder = cache / "pixels"
+    stores = [path for path in folder.glob("[!.]*") if path.is_dir()] if folder.is_dir() else []
+    sizes = {path: _size(path) for path in stores}
+    total = sum(sizes.values())
+    excess = total + needed_bytes - int(PIXELS_SHARE * (_free(cache) + total))
+    freed = 0
+    for path in sorted(stores, key=_last_use):
+        if freed >= excess or time.time() - _last_use(path) < PIXELS_STAY_S:
+            break
+        with writing(cache):
+            shutil.rmtree(path, ignore_errors=True)
+        freed += sizes[path]
+    return freed
+
+
+def room_for_sharing(cache: Path) -> int:
+    """The bytes that trials may share by default: `SHARE` of what is free on the cache's disk, `MOST_BYTES` at most."""
+    return min(MOST_BYTES, int(SHARE * _free(cache)))
+
+
+def mark_used(folder: Path) -> None:
+    """Notes that a pass, or a store of pictures, has just been used."""
+    try:
+        folder.touch()
+    except OSError:  # given up by somebody else meanwhile
+        return
+
+
+def _worth(folder: Path) -> float:
+    """Seconds saved, for each byte and second since the last use."""
+    seconds, size = seconds_and_bytes(folder)
+    return seconds / max(size, 1) / max(time.time() - _last_use(folder), 1.0)
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
+
+
+def _free(cache: Path) -> int:
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.iterdir():
+        try:
+            total += path.stat().st_size
+        except OSError:  # renamed or removed meanwhile
+            continue
+    return total

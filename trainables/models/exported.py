@@ -1,0 +1,82 @@
+"""An exported model's folder as starting weights for another sweep.
+
+    exported = find_exported(Path("runs/bees"), model="resnet18")        # or runs/bees/best
+    exported.path, exported.classes                                     # …/best/model.safetensors, ("ants", "bees")
+
+What is read of `model.json` is checked as a stranger's.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UserError
+from trainables.files import file_digest
+from trainables.models.download import reason
+
+_DESCRIPTION, _WEIGHTS = "model.json", "model.safetensors"
+_BEST = "best"  # where a sweep's folder has its exported model
+_LARGEST_DESCRIPTION = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The file of weights, its SHA-256, and the classes that its head tells apart, in their order."""
+
+    path: Path
+    digest: str
+    classes: tuple[str, ...]
+
+
+def find_exported(folder: Path, *, model: str) -> Exported:
+    """The exported model in `folder`, or in `best/` below it.
+
+    Raises:
+        UserError: there is none, it is of another architecture than `model`, or it is damaged.
+    """
+    place = next((place for place in (folder, folder / _BEST) if (place / _DESCRIPTION).is_file()), None)
+    if place is None:
+        raise UserError(
+            "this is a folder without an exported model",
+            where="weights",
+            got=str(folder),
+            expected=f"{_DESCRIPTION} in it, or in {_BEST}/ below it",
+            hint="`tune export RUN` writes one; or name a file of weights",
+        )
+    document = _read(place / _DESCRIPTION)
+    architecture, classes, digest = (document.get(name) for name in ("architecture", "classes", "sha256"))
+    if not isinstance(architecture, str) or not isinstance(classes, list) or not isinstance(digest, str):
+        raise _unfit(place / _DESCRIPTION, "no description of an exported model")
+    if architecture != model:
+        raise UserError(
+            f"the exported model is of another architecture than {model}",
+            where="weights",
+            got=f"{place}: {architecture}",
+            expected=model,
+            hint=f"write `model: {architecture}`, or name weights of {model}",
+        )
+    path = place / _WEIGHTS
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise _unfit(path, f"the weights of the exported model cannot be read ({reason(error)})") from error
+    if found != digest:
+        raise _unfit(path, "not the weights that the exported model's description names")
+    return Exported(path, found, tuple(str(name) for name in classes))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST_DESCRIPTION:
+            raise _unfit(path, "too large to be a model's description")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unfit(path, f"cannot be read ({reason(error)})") from error
+    if not isinstance(document, dict):
+        raise _unfit(path, "no description of an exported model")
+    return document
+
+
+def _unfit(path: Path, what: str) -> UserError:
+    return UserError(what, where="weights", got=str(path), hint="export the model again")

@@ -1,0 +1,261 @@
+"""What a sweep would learn from, in lines: how many pictures of what, their sizes, and what may be wrong with them.
+
+spec, name = spec_of("my.yaml", sets=("augment=strong",))
+found = look(spec, console=console)
+print(*found.lines(), sep="\\n")
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median_low
+
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from reports.tables import printable
+from trainables.data.cache import cache_folder
+from trainables.data.catalog import SPLITS, Catalog
+from trainables.data.folders import EXTENSIONS, few
+from trainables.data.parallel import ordered_map
+from trainables.data.pixels import build_store, picture_digests
+from trainables.data.sources import read_catalog
+from trainables.data.store import PixelStore
+from trainables.data.transforms import short_side_for
+from trainables.settings import TrialSettings
+from tuning.overrides import apply_sets
+from tuning.ready import find_space
+from tuning.spec import Spec, load_spec, read_spec
+from tuning.yaml_file import YamlFile
+
+LISTED = 40  # classes with a line of their own
+FEW = 10  # training pictures; fewer are hardly enough of a class
+UNEVEN = 3  # times as many of one class as of another
+Size = tuple[int, int]  # width, height in pixels
+
+
+def spec_of(file: str, *, sets: Sequence[str]) -> tuple[Spec, str]:
+    """The sweep file's spec, and its name; of a folder or a CSV file a spec with nothing to explore.
+
+    Raises:
+        UserError: there is no such file, or it or a `--set` is wrong.
+    """
+    path = Path(file).expanduser()
+    if not path.is_dir() and path.suffix.lower() not in (".csv", ".tsv"):
+        found = find_space(file)
+        return load_spec(found, sets=tuple(sets)), found.stem
+    plain = {"data": {"source": _source(path), "path": str(path)}, "search": {"trials": 1}}
+    read = YamlFile(path, plain, {}, {("data",): file, ("data", "path"): file})
+    return read_spec(apply_sets(read, list(sets)), base=Path()), path.resolve().stem
+
+
+def _source(path: Path) -> str:
+    if not path.is_dir():
+        return "csv"
+    loose = any(entry.suffix.lower() in EXTENSIONS for entry in path.iterdir() if entry.is_file())
+    folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir())
+    return "flat" if loose and not folders else "folder"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The pictures of a sweep as its trials would get them, with what the user should know of them."""
+
+    spec: Spec
+    settings: TrialSettings
+    catalog: Catalog
+    store: PixelStore
+    sizes: list[Size]
+    warnings: list[str]
+
+    def lines(self) -> list[str]:
+        """The whole of it, a line at a time; names as a terminal may show them."""
+        data, store = self.spec.data, self.store
+        source = printable(f"{data.source} {data.path or ''}")
+        kind = {"classification": "classes", "multilabel": "labels", "regression": "targets"}[store.task]
+        colour = "grey" if store.channels == 1 else "RGB"
+        first = f"{source}: {len(store):,} pictures, {store.task}, {len(store.classes)} {kind}, seen in {colour}"
+        notes = [f"note: {printable(note)}" for note in self.catalog.notes]
+        return [
+            first,
+            "",
+            *_count_lines(store),
+            *_target_lines(store),
+            "",
+            *_size_lines(self.sizes),
+            *notes,
+            *(f"warning: {warning}" for warning in self.warnings),
+        ]
+
+
+def look(spec: Spec, *, console: Console) -> Look:
+    """Reads and decodes the pictures; those that cannot be read are warned of. Errors as `read_catalog`."""
+    settings = spec.settings_for({})
+    catalog = read_catalog(spec.data, base=spec.base)
+    columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        store = build_store(
+            catalog,
+            short_side=short_side_for(settings.image_size, settings.center_crop),
+            cache=cache_folder(),
+            on_bad_image="skip",
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    sizes = picture_sizes(catalog)
+    warnings = [
+        *_unreadable(store),
+        *(_classes(store) if store.task == "classification" else _targets(store)),
+        *_small(sizes, settings.image_size),
+        *duplicates(catalog, picture_digests(catalog, cache=cache_folder())),
+    ]
+    return Look(spec, settings, catalog, store, sizes, warnings)
+
+
+def picture_sizes(catalog: Catalog) -> list[Size]:
+    """Width and height of each picture as it is stored; those whose header cannot be read are left out."""
+    if catalog.arrays is not None:
+        return [(catalog.arrays.shape[2], catalog.arrays.shape[1])] * len(catalog.arrays)
+
+    def size(index: int) -> Size | None:
+        try:
+            with Image.open(catalog.content(index)) as picture:  # type: ignore[arg-type]
+                return picture.size
+        except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+            return None
+
+    return [found for found in ordered_map(size, range(len(catalog.pictures))) if found]
+
+
+# lines
+
+
+def _count_lines(store: PixelStore) -> Iterator[str]:
+    """A table: each class or label, how many pictures of it there are in each split."""
+    counts = store.counts()
+    names = list(next(iter(counts.values())))
+    rows = [(printable(name), [counts[split][name] for split in counts]) for name in names[:LISTED]]
+    totals = ("pictures", [len(store.indices(split)) for split in counts])
+    if store.task != "regression":
+        rows.append(totals)
+    width = max(len(name) for name, _ in rows)
+    yield f"{'':{width}}" + "".join(f"{split:>9}" for split in counts)
+    for name, numbers in rows:
+        if (name, numbers) == totals and len(names) > LISTED:
+            yield f"… and {len(names) - LISTED} more"
+        yield f"{name:{width}}" + "".join(f"{number:9,}" for number in numbers)
+
+
+def _target_lines(store: PixelStore) -> Iterator[str]:
+    """Regression: what values the training pictures' targets have."""
+    if store.task == "regression":
+        targets = store.targets[store.indices("train")].double()
+        for name, column in zip(store.classes, targets.T, strict=True):
+            low, mean, high = column.min().item(), column.mean().item(), column.max().item()
+            yield f"{printable(name)}: {low:.4g} to {high:.4g}, mean {mean:.4g} (training pictures)"
+
+
+def _size_lines(sizes: list[Size]) -> Iterator[str]:
+    if not sizes:
+        return
+    by_area = sorted(sizes, key=lambda size: size[0] * size[1])
+    if by_area[0] == by_area[-1]:
+        yield f"size: {_times(by_area[0])} pixels"
+    else:
+        middle = by_area[(len(by_area) - 1) // 2]
+        yield f"sizes: {_times(by_area[0])} to {_times(by_area[-1])} pixels, {_times(middle)} in the middle"
+
+
+def _times(size: Size) -> str:
+    return f"{size[0]} × {size[1]}"
+
+
+# warnings
+
+
+def _pictures(those: Sized) -> str:
+    return f"{len(those):,} picture{'s' * (len(those) != 1)}"
+
+
+def _unreadable(store: PixelStore) -> Iterator[str]:
+    if store.skipped:
+        listed = few((f"{name}: {reason}" for name, reason in store.skipped), limit=3)
+        yield printable(f"{_pictures(store.skipped)} that cannot be read, left out here ({listed})")
+
+
+def _classes(store: PixelStore) -> Iterator[str]:
+    counts = store.counts()
+    training = counts["train"]
+    most, least = max(training, key=lambda n: training[n]), min(training, key=lambda n: training[n])
+    if training[most] >= UNEVEN * training[least]:
+        yield printable(
+            f"imbalance: {training[most]:,} training pictures of {most!r}, {training[least]:,} of {least!r};"
+            " accuracy alone would favour the first"
+        )
+    if small := [f"{name!r} {number}" for name, number in training.items() if number < FEW]:
+        yield printable(f"fewer than {FEW} training pictures: {few(small)}")
+    for split in counts:
+        if absent := [repr(name) for name, number in counts[split].items() if not number]:
+            yield printable(f"no {split} picture of {few(absent)}")
+
+
+def _targets(store: PixelStore) -> Iterator[str]:
+    """Labels and numbers that are the same in all training pictures teach nothing."""
+    targets = store.targets[store.indices("train")]
+    same = [repr(name) for name, column in zip(store.classes, targets.T, strict=True) if len(column.unique()) == 1]
+    if same:
+        yield printable(f"the same in every training picture: {few(same)}")
+    if store.task == "multilabel":
+        rare = [(name, int(n)) for name, n in zip(store.classes, targets.sum(dim=0), strict=True) if 0 < n < FEW]
+        if rare:
+            yield printable(f"fewer than {FEW} training pictures: {few(f'{name!r} {n}' for name, n in rare)}")
+
+
+def _small(sizes: list[Size], image_size: int) -> Iterator[str]:
+    small = [size for size in sizes if min(size) < image_size]
+    if small:
+        side = median_low(min(size) for size in small)
+        yield (
+            f"{len(small):,} of {len(sizes):,} pictures are smaller than image_size {image_size} and are enlarged"
+            f" (half of them have at most {side} pixels)"
+        )
+
+
+def duplicates(catalog: Catalog, digests: Iterable[str]) -> list[str]:
+    """A line for each kind of trouble that pictures of the same content make."""
+    same: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(digests):
+        same[digest].append(index)
+    groups = [[catalog.pictures[index] for index in indices] for indices in same.values() if len(indices) > 1]
+    lines = []
+    across = [group for group in groups if len({picture.split for picture in group}) > 1]
+    if across:
+        names = [
+            min(picture.name for picture in across[0] if picture.split == split)
+            for split in SPLITS
+            if any(picture.split == split for picture in across[0])
+        ]
+        lines.append(
+            printable(
+                f"{_pictures(across)} in more than one split: results would look too good"
+                f" ({' = '.join(names)}{', …' if len(across) > 1 else ''})"
+            )
+        )
+    unlike = [group for group in groups if len({(picture.label, picture.values) for picture in group}) > 1]
+    if unlike:
+        first, second = (
+            unlike[0][0],
+            next(p for p in unlike[0] if p.label != unlike[0][0].label or p.values != unlike[0][0].values),
+        )
+        lines.append(
+            printable(
+                f"{_pictures(unlike)} there twice with different targets ({first.name} = {second.name}"
+                f"{', …' if len(unlike) > 1 else ''})"
+            )
+        )
+    again = [picture for group in groups if group not in across and group not in unlike for picture in group[1:]]
+    if again:
+        lines.append(f"{_pictures(again)} there again in the same split")
+    return lines
