@@ -39,8 +39,9 @@ from reports.winner import pick_trial, rebuilt, settings_of
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from trainables.files import file_digest, write_json
+from trainables.hardware import all_threads
 
-CHECKED = 256  # pictures at most that every format is run on
+CHECKED = 48  # pictures at most that every format is run on
 _NOISE = 8  # random ones instead, where the sweep's are gone
 _BATCH = 32
 
@@ -77,7 +78,28 @@ def export_model(
         UserError: there is no such trial, its checkpoint was not kept, the starting weights are gone or changed, a
             format cannot be made, or the folder holds something else or cannot be written.
     """
-    folder = folder.resolve()
+    with all_threads():
+        return _exported(
+            sweep,
+            folder.resolve(),
+            number=number,
+            formats=formats,
+            store=store,
+            measured=measured,
+            progress=progress,
+        )
+
+
+def _exported(
+    sweep: Sweep,
+    folder: Path,
+    *,
+    number: int | None,
+    formats: tuple[str, ...],
+    store: PixelStore | None,
+    measured: bool,
+    progress: Progress,
+) -> Path:
     _check_target(folder)
     check_formats(formats)
     trial = pick_trial(sweep, number=number)

@@ -9,6 +9,8 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,17 @@ def use_threads(cpus: float) -> None:
     threads = max(1, int(cpus))
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Lets torch use every core for a while, where nothing else is at work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before, available_cores()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def limit_gpu_memory(device: torch.device, *, gpus: float) -> None:

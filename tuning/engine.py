@@ -32,7 +32,6 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing reads Ray's snapshots
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -64,7 +63,9 @@ class Engine:
     def run(self, *, must_end: Callable[[], bool]) -> None:
         """Works until the conductor is done. `must_end` is asked about ten times a second; True ends it at once."""
         fault = _Fault()
-        with _environment(_ENVIRONMENT):
+        # All places to work at are made at once; by itself Ray asks for one more than it has room for.
+        pending = {"TUNE_MAX_PENDING_TRIALS_PG": str(self._conductor.limit)}
+        with _environment({**_ENVIRONMENT, **pending}):
             tuner = tune.Tuner(
                 tune.with_resources(self._worker, self._resources),
                 tune_config=tune.TuneConfig(

@@ -1,6 +1,6 @@
 """One row of numbers for each picture of a split, computed once by whoever first needs it and kept in the cache.
 
-    shared = Pass(cache, key={"data": "…", "split": "val", …}, rows=153, compute=rows_of)   # rows_of(range(0, 64))
+    shared = Pass(cache, key={"data": "…", "split": "val", …}, rows=153, compute=rows_of)   # rows_of(range(0, 32))
     shared.fill()                              # what is not there yet, side by side with other processes
     shared.take([7, 0, 150])                   # [3, …]
 
@@ -27,7 +27,7 @@ from trainables.data.cache import kind_folder, writing
 from trainables.data.digests import content_digest
 
 KIND = "features"
-CHUNK = 64
+CHUNK = 32
 # Whoever is at work on a chunk may have been stopped: after so long without progress, others do it as well.
 PATIENCE_S = 120.0
 _LOOK_AGAIN_S = 0.02
@@ -44,7 +44,7 @@ class Pass:
     """
 
     def __init__(self, cache: Path, *, key: Mapping[str, Any], rows: int, compute: Compute) -> None:
-        """`compute(range(64, 128))` gives these rows: a tensor of any type, [64, …], on the CPU."""
+        """`compute(range(32, 64))` gives these rows: a tensor of any type, [32, …], on the CPU."""
         self._cache = cache
         self._digest = content_digest(json.dumps(key, sort_keys=True).encode())
         self._rows = rows
