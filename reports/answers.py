@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from reports.ledger import TrialRecord, best_of
+from reports.modelfile import DESCRIPTION
 from reports.ranking import gap_to_second
 from reports.sweep import Sweep
 from trainables.data.sources import DataSettings
@@ -107,15 +108,13 @@ def winner_file(sweep: Sweep, trial: TrialRecord) -> str:
     spec = sweep.record["spec"]
     base = Path(sweep.record["base"])
     data = _changed(spec["data"], DataSettings())
-    if data.get("path"):
-        data["path"] = str(_absolute(data["path"], base=base))
+    data |= {name: str(_absolute(data[name], base=base)) for name in ("path", "root") if data.get(name)}
     settings = {**trial.settings, "weights": _weights(sweep, trial.settings, base=base)}
-    shares = ("cpus_per_trial", "gpus_per_trial")
     document = {
         "data": {"source": spec["data"]["source"], **data},
         "trial": {"model": trial.settings["model"], **_changed(settings, TrialSettings())},
         "search": {"trials": 1, "metric": sweep.metric, "pruner": "none", "seed": spec["search"].get("seed", 0)},
-        "resources": {name: spec["resources"][name] for name in shares if name in spec["resources"]},
+        "resources": _resources(sweep),
     }
     version = sweep.record["versions"].get("tuneyard")
     head = f"# one trial on its own, as trial {trial.number} of its sweep was (tuneyard {version})\n"
@@ -127,12 +126,28 @@ def _changed(values: Mapping[str, Any], defaults: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != getattr(defaults, name, None)}
 
 
+def _resources(sweep: Sweep) -> dict[str, Any]:
+    """What a trial was given. `auto` for what trials share depends on the disk's free room, so the record's stands."""
+    given = sweep.record["spec"]["resources"]
+    kept = {name: given[name] for name in ("cpus_per_trial", "gpus_per_trial", "shared_gb") if name in given}
+    shared = sweep.record.get("sharing_bytes")
+    if kept.get("shared_gb") == "auto" and shared is not None:
+        gigabytes = shared / 10**9
+        # Read back, it is cut to whole bytes: the next number up where a rounded one would lack one.
+        kept["shared_gb"] = gigabytes if int(gigabytes * 10**9) == shared else math.nextafter(gigabytes, math.inf)
+    return kept
+
+
 def _weights(sweep: Sweep, settings: Mapping[str, Any], *, base: Path) -> str:
-    """What the trial's weights came to, so that `auto` is not decided anew."""
+    """What the trial's weights came to, so that `auto` is not decided anew.
+
+    Where the head was taken too, it is the folder that is named: a file by itself is taken without its head.
+    """
     known = sweep.starting_weights(settings)
     if known["kind"] != "file":
         return known["kind"]
-    return str(_absolute(known["path"] or settings["weights"], base=base))
+    path = _absolute(known["path"] or settings["weights"], base=base)
+    return str(path.parent if known.get("head") and (path.parent / DESCRIPTION).is_file() else path)
 
 
 def _absolute(path: str, *, base: Path) -> Path:

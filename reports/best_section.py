@@ -46,7 +46,7 @@ def _content(page: Page, results: Results) -> list[Markup]:
         missing = "What it says of the held-out pictures is not there yet. Make it, then write this report again:"
         return [tag("p", missing), export]
     try:
-        predictions = read_predictions(path, classes=classes)
+        predictions = read_predictions(path, classes=classes, task=sweep.task)
     except UserError as error:
         return [tag("p", f"Its predictions cannot be used: {error}.", attributes={"class": "warning"}), export]
     content = []
@@ -191,7 +191,7 @@ def _multilabel(page: Page, results: Results, splits: _Splits, seen: str, classe
     for p in pictures:
         assert isinstance(p.truth, tuple)
         sure += [max(score, 1 - score) for score in p.scores]
-        right += [(score >= 0.5) == bool(truth) for score, truth in zip(p.scores, p.truth, strict=True)]
+        right += [evaluation.is_told(score) == bool(truth) for score, truth in zip(p.scores, p.truth, strict=True)]
     calibration = evaluation.calibration(sure, right)
     chart = page.chart(
         "calibration",

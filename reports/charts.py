@@ -10,7 +10,7 @@ shown); `left_out` says how many are not there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ def history_of(trials: Sequence[TrialRecord], *, mode: str) -> History:
         over_trials += ((last, over_trials[-1][1]),) if last > over_trials[-1][0] else ()
         end = max(point.at_s for point in points)
         over_time += ((end, over_time[-1][1]),) if end > over_time[-1][0] else ()
-    some = evenly(points, most=MOST_POINTS)
+    some = evenly(points, most=MOST_POINTS, keep=best_place(points, mode=mode))
     return History(tuple(some), over_trials, over_time, left_out=len(points) - len(some))
 
 
@@ -202,11 +202,29 @@ def time_spent(trials: Sequence[TrialRecord], *, wall_seconds: float, lanes: int
 # sampling
 
 
-def evenly(items: Sequence[_Item], *, most: int) -> list[_Item]:
-    """At most so many of the items, evenly spaced, the first and the last among them."""
+def evenly(items: Sequence[_Item], *, most: int, keep: int | None = None) -> list[_Item]:
+    """At most so many of the items, evenly spaced, the first, the last and the one at `keep` among them."""
     if len(items) <= most:
         return list(items)
-    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+    places = _spread(len(items), most)
+    if keep is not None and keep not in places:
+        places = sorted({*_spread(len(items), most - 1), keep})
+    return [items[place] for place in places]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
+
+
+def best_place(items: Iterable[Point | TrialRecord], *, mode: str) -> int | None:
+    """Where the best complete one is, of equals the one with the lowest number; None where there is none."""
+    sign = -1.0 if mode == "max" else 1.0
+    complete = [
+        (sign * item.value, item.number, place)
+        for place, item in enumerate(items)
+        if item.state == "complete" and item.value is not None
+    ]
+    return min(complete)[2] if complete else None
 
 
 def _finite(value: float | None) -> float | None:

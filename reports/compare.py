@@ -20,10 +20,10 @@ from reports.markup import html_table, join, tag
 from reports.page import Page
 from reports.sweep import Sweep, standing
 from reports.tables import Cell, Table, shown, to_csv
-from reports.write import write_texts
+from reports.write import PAGE, refuse_other_page, write_texts
 from trainables.errors import UserError
 
-PAGE, SUMMARY, SETTINGS, WINNERS, CURVES = "index.html", "compare.csv", "settings.csv", "winners.csv", "curves.csv"
+SUMMARY, SETTINGS, WINNERS, CURVES = "compare.csv", "settings.csv", "winners.csv", "curves.csv"
 
 _Steps = tuple[tuple[float, float], ...]
 
@@ -89,9 +89,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         UserError: the folder cannot be written, or holds a page that is no comparison.
     """
-    page = folder / PAGE
-    if page.exists() and not (folder / CURVES).exists():
-        raise UserError("the folder holds another page", where=str(page), hint="give another folder with -o")
+    refuse_other_page(folder, beside=CURVES)
     texts = {
         PAGE: _page(comparison),
         SUMMARY: to_csv(comparison.summary),

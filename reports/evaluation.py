@@ -1,6 +1,6 @@
 """How good the best model is, picture by picture, from what it said of each (`reports.predictions`). No torch.
 
-pictures = [p for p in read_predictions(best / "predictions.csv", classes=("ants", "bees")) if p.split == "val"]
+pictures = read_predictions(best / "predictions.csv", classes=("ants", "bees"), task="classification")
 measures = classification(pictures, ("ants", "bees"))
 measures.confusion[0][1]                       # ants taken for bees
 mistakes(pictures, most=12)                    # the most confident first
@@ -76,11 +76,11 @@ def classification(predictions: Sequence[HeldOut], classes: Sequence[str]) -> Cl
     confusion = confusion_matrix(truth, predicted, labels=labels)
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     right = [t == p for t, p in zip(truth, predicted, strict=True)]
-    seen = [place for place in labels if support[place]]
+    judged = [place for place in labels if place in {*truth, *predicted}]  # as `trainables.training.scores` has it
     return Classification(
         pictures=len(predictions),
         accuracy=sum(right) / len(right),
-        macro_f1=float(np.mean([f1[place] for place in seen])),
+        macro_f1=float(np.mean([f1[place] for place in judged])),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
         by_class=tuple(
             ClassMeasures(
@@ -139,16 +139,21 @@ def least_sure(predictions: Sequence[HeldOut], *, most: int) -> list[HeldOut]:
 
 
 def labels_measures(predictions: Sequence[HeldOut], classes: Sequence[str]) -> list[ClassMeasures]:
-    """Each label by itself: present when its probability is at least one half."""
+    """Each label by itself, told to be there as `is_told` has it."""
     measures = []
     for place, name in enumerate(classes):
-        pairs = Counter((int(_values(p)[place]), int(p.scores[place] >= 0.5)) for p in predictions)
+        pairs = Counter((int(_values(p)[place]), int(is_told(p.scores[place]))) for p in predictions)
         hits, false, missed = pairs[1, 1], pairs[0, 1], pairs[1, 0]
         precision = hits / (hits + false) if hits + false else 0.0
         recall = hits / (hits + missed) if hits + missed else 0.0
         f1 = 2 * hits / (2 * hits + false + missed) if hits + false + missed else 0.0
         measures.append(ClassMeasures(name, hits + missed, precision, recall, f1))
     return measures
+
+
+def is_told(probability: float) -> bool:
+    """Whether a label of this probability counts as told, as in `trainables.training.scores`."""
+    return probability > 0.5
 
 
 def worst_labels(predictions: Sequence[HeldOut], *, most: int) -> list[HeldOut]:

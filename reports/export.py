@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reports.card import card
 from reports.describing import describe_model
-from reports.folders import replaced_folder
+from reports.folders import refuse_link, replaced_folder
 from reports.formats import FORMATS, Portable, check_formats, write_format
 from reports.held_out import held_out, noise_views, open_pictures, sampled_views
 from reports.measure import TOLERANCE, Measured, Progress, disagreement, measure
@@ -41,7 +41,8 @@ from trainables.errors import UserError
 from trainables.files import file_digest, write_json
 from trainables.hardware import all_threads
 
-CHECKED = 48  # pictures at most that every format is run on
+# Pictures at most that every format is run on, and the weights alone, which all held-out pictures go through later on.
+CHECKED, CHECKED_WEIGHTS = 64, 8
 _NOISE = 8  # random ones instead, where the sweep's are gone
 _BATCH = 32
 
@@ -54,6 +55,7 @@ def export_model(
     formats: tuple[str, ...] = (),
     store: PixelStore | None = None,
     measured: bool = True,
+    device: torch.device | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
     """Writes weights, description, predictions and model card, replacing a former export whole or not at all.
@@ -69,6 +71,7 @@ def export_model(
             gets `pt2` in any case.
         store: the sweep's pictures, where they are open already.
         measured: predict all pictures of `val` and `test`, for `predictions.csv` and the metrics in fp32.
+        device: where these pictures are predicted; the GPU when there is one.
         progress: told of the pictures done and of all, while they are predicted.
 
     Returns:
@@ -76,8 +79,9 @@ def export_model(
 
     Raises:
         UserError: there is no such trial, its checkpoint was not kept, the starting weights are gone or changed, a
-            format cannot be made, or the folder holds something else or cannot be written.
+            format cannot be made, or the folder holds something else, is a link in the sweep's, or cannot be written.
     """
+    refuse_link(folder, run=sweep.folder)
     with all_threads():
         return _exported(
             sweep,
@@ -86,6 +90,7 @@ def export_model(
             formats=formats,
             store=store,
             measured=measured,
+            device=device,
             progress=progress,
         )
 
@@ -98,6 +103,7 @@ def _exported(
     formats: tuple[str, ...],
     store: PixelStore | None,
     measured: bool,
+    device: torch.device | None,
     progress: Progress,
 ) -> Path:
     _check_target(folder)
@@ -118,7 +124,8 @@ def _exported(
             found = {}
             if store is not None and measured:
                 path = unfinished / PREDICTIONS
-                found = measure(Predictor.load(unfinished), store, path, settings=settings, progress=progress)
+                predictor = Predictor.load(unfinished, device=device)
+                found = measure(predictor, store, path, settings=settings, progress=progress)
                 _check_reproduced(description, found)
             description = _completed(description, found, checks, missing=missing or "not asked for")
             write_json(unfinished / DESCRIPTION, description.to_json())
@@ -146,7 +153,8 @@ def _write_formats(
 ) -> "_Checks":
     """Writes each format, and compares it and the weights that are there already with the network."""
     cpu = torch.device("cpu")
-    checks = _Checks(Predictor(description, network, device=cpu), store)
+    at_most = CHECKED if formats else CHECKED_WEIGHTS
+    checks = _Checks(Predictor(description, network, device=cpu), store, at_most=at_most)
     checks.agree(WEIGHTS, Predictor.load(folder, device=cpu).scores)
     portable = Portable(network, description) if formats else None
     for name in formats:
@@ -159,11 +167,11 @@ def _write_formats(
 class _Checks:
     """Compares what the formats give with the original network, on held-out pictures or, without them, on noise."""
 
-    def __init__(self, original: Predictor, store: PixelStore | None) -> None:
+    def __init__(self, original: Predictor, store: PixelStore | None, *, at_most: int) -> None:
         description = original.description
         some = store is not None and len(held_out(store)) > 0
         self.pictures = (
-            sampled_views(store, description, at_most=CHECKED)
+            sampled_views(store, description, at_most=at_most)
             if store is not None and some
             else noise_views(description, count=_NOISE)
         )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainables.errors import UserError
 from trainables.files import flush_folder
 
 _ASIDE = "former"  # what the folder that is being replaced is called inside a temporary one
@@ -50,6 +51,12 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         if not (former.exists() and not folder.exists()):  # never the last copy
             shutil.rmtree(own, ignore_errors=True)  # what stays is cleared away the next time
     flush_folder(folder.parent)
+
+
+def refuse_link(folder: Path, *, run: Path) -> None:
+    """Raises UserError for a link in a run's folder: a stranger's run would decide where is written to."""
+    if folder.is_symlink() and folder.parent.resolve() == run.resolve():
+        raise UserError("a link in a run's folder", where=str(folder), hint="give another folder with -o")
 
 
 def _prefix(folder: Path) -> str:

@@ -6,6 +6,7 @@ for found in find_pictures(["holiday/", "bees/*.jpg", "one.png"]):
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +29,26 @@ def find_pictures(paths: Iterable[Path | str]) -> Iterator[Found]:
     named itself is taken whatever its extension.
     """
     for path in paths:
-        for match in _matches(path):
-            if match.is_dir():
-                pictures = _pictures_below(match)
-                yield from (Found(picture) for picture in pictures)
-                if not pictures:
-                    yield Found(match, "no pictures in this folder")
-            elif match.is_file():
-                yield Found(match)
-            else:
-                yield Found(match, "not a file" if match.exists() else "no such file")
+        try:
+            for match in _matches(path):
+                yield from _found(match)
+        except (OSError, ValueError) as error:  # a name that is too long, a folder above that may not be entered
+            yield Found(Path(path), getattr(error, "strerror", None) or str(error))
+
+
+def _found(match: Path) -> Iterator[Found]:
+    if match.is_dir():
+        found = _found_below(match)
+        yield from found
+        if not found:
+            yield Found(match, "no pictures in this folder")
+    else:
+        yield _file(match, stat.S_IFMT(match.stat().st_mode) if match.exists() else None)
+
+
+def _file(path: Path, kind: int | None) -> Found:
+    """Only plain files are opened: a pipe that nobody writes to would be waited for."""
+    return Found(path, None if kind == stat.S_IFREG else "no such file" if kind is None else "not a file")
 
 
 def _matches(path: Path | str) -> list[Path]:
@@ -49,17 +60,29 @@ def _matches(path: Path | str) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(pattern, recursive=True))] or [Path(pattern)]  # noqa: PTH207
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
+def _found_below(folder: Path) -> list[Found]:
+    """The pictures below a folder, and the folders there that cannot be read, sorted."""
+    found: list[Found] = []
+
+    def unreadable(error: OSError) -> None:
+        found.append(Found(Path(error.filename), error.strerror))
+
     seen: set[tuple[int, int]] = set()  # links may lead in circles
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
         facts = Path(place).stat()
         if (facts.st_dev, facts.st_ino) in seen:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(place, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
-        ]
-    return sorted(found)
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
+                found.append(_entry(Path(place, name)))
+    return sorted(found, key=lambda entry: entry.path)
+
+
+def _entry(path: Path) -> Found:
+    try:
+        return _file(path, stat.S_IFMT(path.stat().st_mode))
+    except OSError as error:  # a link to nowhere, or gone meanwhile
+        return Found(path, error.strerror)

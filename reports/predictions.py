@@ -2,7 +2,8 @@
 
     with written(folder / "predictions.csv", task="classification", classes=("ants", "bees")) as add:
         add("val", "val/ants/1.jpg", 0, [0.9, 0.1])
-    read_predictions(folder / "predictions.csv", classes=("ants", "bees"))[0].predicted        # 0
+    (picture,) = read_predictions(folder / "predictions.csv", classes=("ants", "bees"), task="classification")
+    picture.predicted                                                                           # 0
 
 The columns are `split`, `name`, and for classification `truth`, `predicted`, `probability`, then `p:<class>` for each
 class; for other tasks `truth:<name>` for each label or target, then `p:<name>`. Text that a spreadsheet would take for
@@ -10,13 +11,14 @@ a formula is led by `'`, which reading takes off again. Importing this module im
 """
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.tables import csv_cell
+from reports.tables import csv_cell, csv_writer
 from trainables.errors import UserError
 
 Add = Callable[[str, str, Any, Sequence[float]], None]
@@ -46,40 +48,53 @@ def written(path: Path, *, task: str, classes: Sequence[str]) -> Iterator[Add]:
     one_class = task == "classification"
     head = _ONE_CLASS if one_class else [f"truth:{name}" for name in classes]
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "name", *head, *(f"p:{name}" for name in classes)])
+        write = csv_writer(file)
+        write(["split", "name", *head, *(f"p:{name}" for name in classes)])
 
         def add(split: str, name: str, truth: Any, scores: Sequence[float]) -> None:
+            told: list[Any]
             if one_class:
                 best = max(range(len(scores)), key=scores.__getitem__)
-                told = [csv_cell(classes[truth]), csv_cell(classes[best]), _number(scores[best])]
+                told = [classes[truth], classes[best], _Number(scores[best])]
             else:
-                told = [_number(value) for value in truth]
-            writer.writerow([split, csv_cell(name), *told, *map(_number, scores)])
+                told = [_Number(value) for value in truth]
+            write([split, name, *told, *map(_Number, scores)])
 
         yield add
 
 
-def read_predictions(path: Path, *, classes: Sequence[str]) -> list[HeldOut]:
+def read_predictions(path: Path, *, classes: Sequence[str], task: str) -> list[HeldOut]:
     """All pictures of the file, in its order.
 
     Raises:
-        UserError: it cannot be read, or is not of these classes.
+        UserError: it cannot be read, is not of these classes or this task, or has numbers that cannot be: a
+            probability outside of 0 to 1, anything that is not finite.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             columns = next(reader, [])
-            one_class = columns[2:5] == _ONE_CLASS
-            first = 5 if one_class else 2 + len(classes)
-            if columns[first:] != [f"p:{name}" for name in classes]:
+            one_class = task == "classification"
+            head = _ONE_CLASS if one_class else [f"truth:{name}" for name in classes]
+            first = 2 + len(head)
+            if columns[2:] != [*head, *(f"p:{name}" for name in classes)]:
                 raise UserError("of other classes than the model", where=str(path), hint="export the model again")
             places = {str(csv_cell(name)): place for place, name in enumerate(classes)} if one_class else None
-            return [_read(row, places, columns=len(columns), first=first) for row in reader]
+            found = [_read(row, places, columns=len(columns), first=first) for row in reader]
+        for picture in found:
+            _check(picture, task)
+        return found
     except FileNotFoundError:
         raise UserError("no predictions here", where=str(path), hint="tune export RUN writes them") from None
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise UserError(f"cannot be read ({error!r})", where=str(path), hint="export the model again") from error
+
+
+def _check(picture: HeldOut, task: str) -> None:
+    truth = picture.truth if isinstance(picture.truth, tuple) else ()
+    for value in (*picture.scores, *truth):
+        if not math.isfinite(value) or (task != "regression" and not 0 <= value <= 1):
+            raise ValueError(f"{value:g} for {picture.name[:80]!r}")
 
 
 def _read(row: list[str], places: dict[str, int] | None, *, columns: int, first: int) -> HeldOut:
@@ -92,5 +107,10 @@ def _read(row: list[str], places: dict[str, int] | None, *, columns: int, first:
     return HeldOut(row[0], name, places[row[2]], scores, places[row[3]])
 
 
-def _number(value: float) -> str:
-    return f"{value:.{_DIGITS}g}"
+class _Number(float):
+    """A number that is written with six digits."""
+
+    def __repr__(self) -> str:
+        return f"{float(self):.{_DIGITS}g}"
+
+    __str__ = __repr__

@@ -36,7 +36,8 @@ def weights_here(sweep: Sweep, settings: Mapping[str, Any]) -> dict[str, Any]:
     if known["kind"] == "none":
         return known
     recorded, run = Path(known["path"]), sweep.folder.resolve()
-    places = [recorded, run / recorded.name, run.parent / recorded.name]
+    kept = run / recorded.parent.name / recorded.name  # the run's own copy of an exported model
+    places = [recorded, kept, run / recorded.name, run.parent / recorded.name]
     if known["kind"] == "file":
         return {**known, "path": str(_same(sweep, known, places))}
     torchs_own = imagenet_path(zoo.facts(settings["model"]))

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from reports.charts import evenly
+from reports.charts import best_place, evenly
 from reports.ledger import TrialRecord
 from reports.markup import chart_text
 
@@ -50,9 +50,9 @@ class Importance:
 
 
 def sampled_study(trials: Sequence[TrialRecord], *, mode: str, most: int = MOST_TRIALS) -> Sample:
-    """The complete trials, or `most` of them, as a study of Optuna's."""
+    """The complete trials, or `most` of them with the best among them, as a study of Optuna's."""
     complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None and trial.params]
-    some = evenly(complete, most=most)
+    some = evenly(complete, most=most, keep=best_place(complete, mode=mode))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
     names = dict.fromkeys(name for trial in complete for name in trial.params)

@@ -12,9 +12,9 @@ formula (it begins with `=`, `+`, `-` or `@`) gets a leading `'`, and on a termi
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from reports.ledger import TrialRecord
 from reports.ranking import ranked
@@ -137,10 +137,27 @@ def escaped(text: str) -> str:
 def to_csv(table: Table) -> str:
     """CSV with a header line and full precision; text that could be a formula is led by `'`."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([csv_cell(cell) for cell in row] for row in table.rows)
+    write = csv_writer(out)
+    for row in (table.columns, *table.rows):
+        write(row)
     return out.getvalue()
+
+
+def csv_writer(file: TextIO) -> Callable[[Iterable[Cell]], None]:
+    """What writes a line of cells to a CSV file, each as `csv_cell` has it. All CSV files are written by this.
+
+    A file on the disk is to be opened with `newline=""`. Python 3.11 leaves a carriage return without quotes where
+    lines end in a mere newline, and then reads it as the end of a line: such lines get quotes around every cell.
+    """
+    usual = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(cells: Iterable[Cell]) -> None:
+        row = [csv_cell(cell) for cell in cells]
+        returns = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoting if returns else usual).writerow(row)
+
+    return write
 
 
 def records(table: Table) -> list[dict[str, Cell]]:

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from reports.sweep import Sweep
+from trainables.data.decode import BadPictureError, decode
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.errors import UserError
 
@@ -46,15 +47,14 @@ def thumbnails(sweep: Sweep, names: Iterable[str], *, side: int = SIDE) -> dict[
 
 def _data_uri(content: Path | np.ndarray, *, side: int) -> str | None:
     """The picture's middle square, upright, at `side` pixels (small ones are enlarged without smoothing)."""
-    try:
-        picture = Image.fromarray(content) if isinstance(content, np.ndarray) else Image.open(content)
-        with picture:
-            picture.draft("RGB", (2 * side, 2 * side))
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-            smooth = Image.Resampling.LANCZOS if min(upright.size) >= side else Image.Resampling.NEAREST
-            square = ImageOps.fit(upright, (side, side), smooth)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+    if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
         return None
+    try:
+        pixels = decode(content, channels=3, short_side=side)
+    except BadPictureError:
+        return None
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    square = ImageOps.fit(picture, (side, side), Image.Resampling.NEAREST)
     out = io.BytesIO()
     square.save(out, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

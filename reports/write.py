@@ -14,6 +14,7 @@ from typing import Any
 from reports.answers import winner_file
 from reports.best_section import add_best_model
 from reports.comparison_section import add_comparisons
+from reports.folders import refuse_link
 from reports.leaderboard_section import add_leaderboard
 from reports.page import Page
 from reports.picture_sections import add_settings, add_trials
@@ -38,8 +39,10 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
         The files' paths.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, holds a page that is no report, or is a link in the sweep's.
     """
+    refuse_link(folder, run=sweep.folder)
+    refuse_other_page(folder, beside=DATA)
     results = Results.of(sweep)
     best = results.answer.best
     texts = {
@@ -54,6 +57,17 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
+def refuse_other_page(folder: Path, *, beside: str) -> None:
+    """Raises UserError where a folder has a page without the file that we would have written beside it."""
+    page = folder / PAGE
+    try:
+        other = page.exists() and not (folder / beside).exists()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if other:
+        raise UserError("the folder holds another page", where=str(page), hint="give another folder with -o")
+
+
 def write_texts(folder: Path, texts: dict[str, str]) -> None:
     """Writes text files into a folder, each whole or not at all.
 
@@ -66,9 +80,13 @@ def write_texts(folder: Path, texts: dict[str, str]) -> None:
             with replaced(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # odd file names
     except OSError as error:
-        raise UserError(
-            f"the report cannot be written ({error.strerror or error})", where=str(folder), hint="give another folder"
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the report cannot be written ({error.strerror or error})", where=str(folder), hint="give another folder"
+    )
 
 
 def _page(results: Results, folder: Path) -> str:

@@ -6,8 +6,10 @@ import pytest
 from rich.console import Console
 
 from trainables.errors import UserError
+from tuning.conductor import Conductor, Job, NoJob
 from tuning.first_trials import checked_points
 from tuning.ready import ready_files
+from tuning.retention import Retention
 from tuning.setup import create_sweep
 from tuning.space import Choice, Float, Int
 from tuning.spec import load_spec
@@ -73,11 +75,19 @@ def test_a_sweep_begins_with_them(tmp_path: Path) -> None:
     assert sweep.ledger().count() == 0
 
 
-def test_no_more_of_them_than_trials(tmp_path: Path) -> None:
+def test_those_beyond_the_trials_wait_for_a_longer_sweep(tmp_path: Path) -> None:
+    """The budget counts what was begun."""
     (tmp_path / "mine.yaml").write_text(FILE)
     spec = load_spec(tmp_path / "mine.yaml", trials=1)
     sweep = create_sweep(spec, text=FILE, name="mine", runs=tmp_path / "runs", console=Console(quiet=True))
-    assert len(sweep.ledger().study.get_trials()) == 1
+    ledger = sweep.ledger(writable=True)
+    keep = spec.search.keep
+    retention = Retention(sweep.folder, keep=keep, mode=spec.search.mode)
+    conductor = Conductor(ledger, spec, retention=retention, limit=2, clock=lambda: 0.0)
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    assert (job.number, job.settings.lr, job.settings.freeze) == (0, 1.0, "backbone")
+    assert conductor.next_job() is NoJob.WAIT
 
 
 def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def damage(path: Path, how: str) -> None:
     elif how == "no header":
         save_file(load_file(path), path)
     elif how == "of another chunk":
-        path.write_bytes(path.with_name("00002.safetensors").read_bytes())
+        path.write_bytes(path.with_name("00000.safetensors").read_bytes())
     else:
         path.write_text("not what it says")
 
@@ -142,6 +142,7 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     for other in others:
         other.join(timeout=60)
     assert computed == list(range(ROWS))
+    assert list((tmp_path / "features").glob(".*.lock")) == []
 
 
 def test_work_that_another_does_not_finish_is_done_all_the_same(
@@ -198,6 +199,39 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     assert not two.folder.exists()
 
 
+def test_use_of_what_was_taken_away_leaves_nothing_in_its_place(tmp_path: Path) -> None:
+    """A worker that still has its rows open notes that it used them; the next one must be able to make them again."""
+    rows = filled(tmp_path, Counted())
+    make_room(tmp_path, limit_bytes=0, needed_bytes=0)
+    mark_used(rows.folder)
+    compute = Counted()
+    filled(tmp_path, compute)
+    assert compute.computed == list(range(ROWS))
+
+
+def test_rows_of_other_chunks_are_of_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bits depend on which pictures were computed together."""
+    one = filled(tmp_path, Counted())
+    monkeypatch.setattr(passes, "CHUNK", CHUNK // 2)
+    assert opened(tmp_path, Counted()).folder != one.folder
+
+
+def test_a_folder_removed_while_it_is_written_to_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = opened(tmp_path, Counted())
+    removed = []
+
+    def removing(tensors: dict, path: Path, **others: object) -> None:
+        save_file(tensors, path, **others)  # type: ignore[arg-type]
+        if len(removed) < 2:
+            removed.append(path)
+            path.unlink()
+
+    monkeypatch.setattr(passes, "save_file", removing)
+    rows.fill()
+    assert len(removed) == 2
+    assert filled(tmp_path, Counted()).take([0])[0, 0, 0, 0] == 0
+
+
 def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
     rows = filled(tmp_path, Counted())
     assert make_room(tmp_path, limit_bytes=10**9, needed_bytes=10**6) == 0
@@ -209,7 +243,7 @@ def test_an_old_pass_goes_before_a_new_one_that_cost_the_same(tmp_path: Path) ->
     for rows in (old, new):
         for path in rows.folder.iterdir():
             tensors = load_file(path)
-            header = {"key": rows._digest, "channels_last": False, "checksum": 0, "seconds": 1.0}
+            header = {"key": rows._digest, "start": 0, "channels_last": False, "checksum": 0, "seconds": 1.0}
             save_file(tensors, path, metadata={"tuneyard": json.dumps(header)})
     os.utime(old.folder, (time.time() - 1000, time.time() - 1000))
     mark_used(new.folder)

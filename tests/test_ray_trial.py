@@ -137,10 +137,10 @@ def test_a_worker_runs_one_trial_after_another(job: TrialJob, monkeypatch: pytes
     monkeypatch.setattr(ray_trial, "_report_epochs", epochs)
     worker = Worker.__new__(Worker)  # what Ray's own part of it does needs a place to write to
     worker.setup(job.to_config())
-    assert worker.step() == {"epoch": 1, "of": 3}
+    assert worker.step() == {"number": 3, "epoch": 1, "of": 3}
     assert worker.reset_config(dataclasses.replace(job, number=4).to_config())
     assert left == [3]
-    assert [worker.step(), worker.step()] == [{"epoch": 1, "of": 4}, {"epoch": 2, "of": 4}]
+    assert [worker.step(), worker.step()] == [{"number": 4, "epoch": epoch, "of": 4} for epoch in (1, 2)]
     with pytest.raises(RuntimeError, match="ended without a word"):
         worker.step()
     worker.cleanup()

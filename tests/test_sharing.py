@@ -1,6 +1,8 @@
 """Trials that share give what trials that do not share give, and never take what is not theirs."""
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from trainables.models.build import BUILT_FROM
 from trainables.models.resident import KEPT_BYTES, Residents, residents
 from trainables.models.weights import Weights, resolve_weights
 from trainables.settings import TrialSettings
+from trainables.training.trainer import Trainer
 
 NO_WEIGHTS = Weights("none", None, None, "")
 BASE = TrialSettings(
@@ -334,6 +337,25 @@ def test_what_a_network_is_built_from_makes_another_resident(field: str) -> None
     device = torch.device("cpu")
     same = networks.get(base, device=device, **about) is networks.get(changed, device=device, **about)  # type: ignore[arg-type]
     assert same == (field not in BUILT_FROM)
+
+
+@pytest.mark.parametrize("freeze", ["none", "layer2"])
+def test_a_trial_s_network_goes_with_the_trial(freeze: str, store: PixelStore, tmp_path: Path) -> None:
+    """Without waiting for the collector of cycles, which may come many large networks later."""
+    settings = dataclasses.replace(BASE, freeze=freeze, epochs=1)
+    gc.collect()
+    gc.disable()
+    try:
+        epochs = finetune(settings, store=store, data_seed=3, weights=NO_WEIGHTS, sharing=Sharing(tmp_path, 10**9))
+        next(epochs)
+        (trainer,) = [thing for thing in gc.get_objects() if isinstance(thing, Trainer)]
+        weight = weakref.ref(trainer.model.network.fc.weight)
+        del trainer
+        epochs.close()
+        del epochs
+        assert weight() is None
+    finally:
+        gc.enable()
 
 
 def test_residents_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainables.hardware import has_fast_bf16
-from trainables.training.small_maps import guard_small_maps, has_blind_elements
+from trainables.models.small_maps import guard_small_maps, has_blind_elements
 
 
 def gradient(conv: nn.Conv2d, pictures: torch.Tensor, *, bf16: bool) -> torch.Tensor:

@@ -16,7 +16,7 @@ from trainables.settings import TrialSettings
 
 # As `trainables.ray_trial.Worker` runs jobs, in a fresh process: USS is the memory that is its own, in bytes.
 WORKER = """
-import gc, json, sys
+import json, sys
 import psutil
 from trainables.ray_trial import Worker
 
@@ -29,7 +29,6 @@ for number, line in enumerate(sys.stdin):
         report = worker.step()
         assert "val_loss" in report, report
     worker.cleanup()  # what one trial holds while it stands is not what is left of it
-    gc.collect()
     sizes.append(psutil.Process().memory_full_info().uss)
 print(json.dumps(sizes))
 """

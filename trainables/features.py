@@ -24,6 +24,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from trainables.arithmetic import Arithmetic, Preparation
 from trainables.data.loaders import Views, training_plan
 from trainables.data.passes import CHUNK, Pass
 from trainables.data.room import make_room, mark_used
@@ -31,10 +32,9 @@ from trainables.data.store import PixelStore
 from trainables.data.transforms import MIRRORED, PLAIN, VIEW_SETTINGS, training_views_are, view_keys
 from trainables.models.resident import Resident
 from trainables.settings import TrialSettings
-from trainables.training.loop import Arithmetic, Preparation
 
 # Goes up whenever the same key would stand for other numbers.
-FORMAT = 1
+FORMAT = 2
 
 Batch = tuple[Tensor, Tensor]
 
@@ -85,7 +85,9 @@ class Shared:
         """Whether all rows of the trial behind so many stages have room, and the network can be cut there."""
         if self._resident.anatomy.cut(stages) is None:
             return False
-        views = {"fixed": 1, "two": 2, "fresh": self._settings.epochs}[training_views_are(self._settings)]
+        frozen_epochs = self._settings.freeze_epochs or self._settings.epochs
+        epochs = min(self._settings.epochs, frozen_epochs) if stages else self._settings.epochs
+        views = {"fixed": 1, "two": 2, "fresh": epochs}[training_views_are(self._settings)]
         rows = len(self._indices["train"]) * views + len(self._indices["val"])
         return rows * self._row_bytes(stages) <= self._sharing.bytes
 
@@ -174,7 +176,7 @@ class Shared:
         key: dict[str, Any] = {
             "format": FORMAT,
             "data": self._store.fingerprint,
-            "short_side": self._store.short_side,
+            "pixels": self._store.digest,
             "split": which.split,
             "view": which.view,
             "view settings": {name: getattr(self._settings, name) for name in view_settings},

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from trainables.arithmetic import Arithmetic, Preparation
 from trainables.data.loaders import evaluation_batches, training_batches
 from trainables.data.passes import CHUNK
 from trainables.data.store import PixelStore
@@ -24,7 +25,7 @@ from trainables.models.build import Model
 from trainables.models.freezing import has_moving_statistics
 from trainables.models.resident import Resident
 from trainables.settings import TrialSettings
-from trainables.training.loop import Arithmetic, Preparation, Prepare
+from trainables.training.loop import Prepare
 
 
 @dataclass(frozen=True)

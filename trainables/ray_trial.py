@@ -21,6 +21,7 @@ import torch
 from ray import tune
 
 from trainables.checkpoint import Snapshot
+from trainables.data.room import mark_used
 from trainables.data.store import DamagedStoreError, PixelStore
 from trainables.errors import TrialError, UserError
 from trainables.features import Sharing
@@ -76,26 +77,30 @@ class TrialJob:
 class Worker(tune.Trainable):
     """One Ray trial, which stands for a place to work at: after a trial of the sweep it is given the next one.
 
-    Each call of Ray's `train` is one report of `run_trial`.
+    Each call of Ray's `train` is one report of `run_trial`, with the trial's number.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._reports = self.run(config)
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Leaves the trial it is at, if any, and takes another. Called between two reports."""
         self._reports.close()
-        self._reports = self.run(new_config)
+        self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         report = next(self._reports, None)
         if report is None:
             raise RuntimeError("the trial ended without a word")
-        return report
+        return {"number": self._number, **report}
 
     def cleanup(self) -> None:
         self._reports.close()
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._number = config["number"]
+        self._reports = self.run(config)
 
     @staticmethod
     def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
@@ -143,10 +148,11 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
 def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, Any]]:
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)
-    run = Path(job.run)
+    run, store = Path(job.run), _open_store(job.store)
+    mark_used(Path(job.store))
     epochs = finetune(
         job.settings,
-        store=_open_store(job.store),
+        store=store,
         data_seed=job.data_seed,
         weights=job.weights,
         resume=Snapshot.load(run / job.checkpoint) if job.checkpoint else None,

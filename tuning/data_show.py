@@ -7,6 +7,7 @@ print(*found.lines(), sep="\\n")
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -24,12 +25,14 @@ from trainables.data.pixels import build_store, picture_digests
 from trainables.data.sources import read_catalog
 from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
+from trainables.errors import UserError
 from trainables.settings import TrialSettings
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
 from tuning.spec import Spec, load_spec, read_spec
 from tuning.yaml_file import YamlFile
 
+ARGUMENT = "FILE"  # what a place is called where it is no sweep file's
 LISTED = 40  # classes with a line of their own
 FEW = 10  # training pictures; fewer are hardly enough of a class
 UNEVEN = 3  # times as many of one class as of another
@@ -43,7 +46,7 @@ def spec_of(file: str, *, sets: Sequence[str]) -> tuple[Spec, str]:
         UserError: there is no such file, or it or a `--set` is wrong.
     """
     path = Path(file).expanduser()
-    if not path.is_dir() and path.suffix.lower() not in (".csv", ".tsv"):
+    if _is_sweep_file(path):
         found = find_space(file)
         return load_spec(found, sets=tuple(sets)), found.stem
     plain = {"data": {"source": _source(path), "path": str(path)}, "search": {"trials": 1}}
@@ -51,12 +54,31 @@ def spec_of(file: str, *, sets: Sequence[str]) -> tuple[Spec, str]:
     return read_spec(apply_sets(read, list(sets)), base=Path()), path.resolve().stem
 
 
+def _is_sweep_file(path: Path) -> bool:
+    return not path.is_dir() and path.suffix.lower() not in (".csv", ".tsv")
+
+
 def _source(path: Path) -> str:
     if not path.is_dir():
         return "csv"
-    loose = any(entry.suffix.lower() in EXTENSIONS for entry in path.iterdir() if entry.is_file())
-    folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir())
+    try:
+        entries = list(path.iterdir())
+        loose = any(entry.suffix.lower() in EXTENSIONS for entry in entries if entry.is_file())
+        folders = any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror or error})", where=ARGUMENT, got=str(path)) from error
     return "flat" if loose and not folders else "folder"
+
+
+@contextmanager
+def told_of(file: str) -> Iterator[None]:
+    """Errors of the pictures' place in the words of `tune data show`; in a sweep file it is `data.path`."""
+    try:
+        yield
+    except UserError as error:
+        if error.where != "data.path" or _is_sweep_file(Path(file).expanduser()):
+            raise
+        raise UserError(error.what, where=ARGUMENT, got=error.got, expected=error.expected, hint=error.hint) from error
 
 
 @dataclass(frozen=True)

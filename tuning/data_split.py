@@ -11,14 +11,15 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from trainables.data.catalog import SPLITS
 from trainables.data.flat import labelled_names
-from trainables.data.folders import EXTENSIONS, check_folder, classes_in, hidden
+from trainables.data.folders import EXTENSIONS, check_folder, check_names, classes_in, hidden
 from trainables.data.splits import stratified_split
 from trainables.errors import UserError
 from trainables.files import flush_folder, write_json
@@ -26,6 +27,7 @@ from trainables.files import flush_folder, write_json
 How = Literal["copy", "move", "link"]
 DONE = {"copy": "Copied", "move": "Moved", "link": "Linked"}
 NOTE = ".split.json"
+_ARGUMENTS = {"data.path": "SOURCE", "data.pattern": "--pattern", "data.val": "--val", "data.test": "--test"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ def plan_split(source: Path, folder: Path, *, val: float, test: float, seed: int
         UserError: there is no usable set of pictures, too few of a class, or a folder in the way.
     """
     source, folder = _absolute(source), _absolute(folder)
+    with _as_arguments():
+        return _plan(source, folder, val=val, test=test, seed=seed, pattern=pattern, how=how)
+
+
+def _plan(source: Path, folder: Path, *, val: float, test: float, seed: int, pattern: str, how: How) -> Plan:
     _check_places(source, folder)
     asked: dict[str, float | str] = {"val": val, "test": test, "seed": seed, "pattern": pattern}
     if (left := _interrupted(source, folder, how, asked)) is not None:
@@ -76,10 +83,9 @@ def plan_split(source: Path, folder: Path, *, val: float, test: float, seed: int
     numbers = [classes.index(label) for label in labels.values()]
     try:
         splits = stratified_split(list(labels), numbers, classes=classes, val=val, test=test, seed=seed)
-    except UserError as error:
-        where = {"data.val": "--val", "data.test": "--test"}.get(error.where or "", str(source))
-        expected = (error.expected or "").replace("data.", "--") or None
-        raise UserError(error.what.replace("data.", "--"), where=where, got=error.got, expected=expected) from error
+    except UserError as error:  # its hint is to do what this does
+        what, expected = (text and text.replace("data.", "--") for text in (error.what, error.expected))
+        raise UserError(what or "", where=error.where, got=error.got, expected=expected) from error
     targets = tuple(
         (name, f"{split}/{name if '/' in name else f'{label}/{name}'}")
         for (name, label), split in zip(labels.items(), splits, strict=True)
@@ -133,13 +139,29 @@ def _same_disk(first: Path, second: Path) -> bool:
     return first.stat().st_dev == second.stat().st_dev
 
 
+@contextmanager
+def _as_arguments() -> Iterator[None]:
+    """Errors in the words of the command line, where there is no `data:` section; the disk's as one line."""
+    try:
+        yield
+    except UserError as error:
+        where = _ARGUMENTS.get(error.where or "", error.where)
+        raise UserError(error.what, where=where, got=error.got, expected=error.expected, hint=error.hint) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot be read ({reason})", where=str(error.filename or "SOURCE")) from error
+
+
 def _labels(source: Path, pattern: str) -> dict[str, str]:
     """The class of each picture by its name below `source`."""
     check_folder(source)
     here = [entry for entry in sorted(source.iterdir()) if not hidden(entry.name)]
     if any(entry.is_file() and entry.suffix.lower() in EXTENSIONS for entry in here):
-        return labelled_names(source, pattern)[0]
-    return {name: label for label, names in classes_in(source).items() for name in names}
+        labels = labelled_names(source, pattern)[0]
+    else:
+        labels = {name: label for label, names in classes_in(source).items() for name in names}
+    check_names(labels)
+    return labels
 
 
 def _interrupted(source: Path, folder: Path, how: How, asked: dict[str, float | str]) -> Plan | None:

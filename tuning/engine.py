@@ -35,6 +35,9 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
+# A worker's reports come one by one, for the answer to one may be another trial.
+_ALWAYS = {"TUNE_RESULT_BUFFER_LENGTH": "1"}
+
 
 class Engine:
     """Runs a conductor's jobs on the Ray cluster this process is connected to.
@@ -65,7 +68,7 @@ class Engine:
         fault = _Fault()
         # All places to work at are made at once; by itself Ray asks for one more than it has room for.
         pending = {"TUNE_MAX_PENDING_TRIALS_PG": str(self._conductor.limit)}
-        with _environment({**_ENVIRONMENT, **pending}):
+        with _environment({**_ENVIRONMENT, **pending}, always=_ALWAYS):
             tuner = tune.Tuner(
                 tune.with_resources(self._worker, self._resources),
                 tune_config=tune.TuneConfig(
@@ -152,6 +155,8 @@ class _LedgerScheduler(_Unsaved, FIFOScheduler):
         if self._fault.error is not None:
             return TrialScheduler.STOP
         with self._fault.kept():
+            if result["number"] != trial.config["number"]:
+                return TrialScheduler.CONTINUE  # of a trial that this place has left
             if self._goes_on(trial.config["number"], result):
                 return TrialScheduler.CONTINUE
             job = self._conductor.next_job()
@@ -220,12 +225,16 @@ def _reason(trial) -> str:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]):
-    """Environment variables for a while; what the user set himself stays."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
+def _environment(values: Mapping[str, str], *, always: Mapping[str, str]):
+    """Environment variables for a while; what the user set himself stays, but for those in `always`."""
+    set_now = {**{name: value for name, value in values.items() if name not in os.environ}, **always}
+    before = {name: os.environ.get(name) for name in set_now}
+    os.environ.update(set_now)
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def driving(run: Path) -> Iterator[None]:
 
 def _refuse_links(run: Path) -> None:
     """A run may come from a stranger, and a driver writes and removes: never through a link out of the folder."""
-    for path in run.iterdir():
+    for path in chain(run.iterdir(), run.glob("logs/**/*")):
         if path.is_symlink():
             raise UserError(
                 "a link in a run's folder",

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 import click
+import torch
 from rich.console import Console
 from rich.markup import escape
 
@@ -59,7 +60,9 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
     counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
     ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
     say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
-    model = None if outcome.best is None else _export(sweep, store, outcome)  # the report shows what it predicts
+    model = (
+        None if outcome.best is None else _export(sweep, store, outcome, console)
+    )  # the report shows what it predicts
     report = _report(sweep, console)
     if outcome.best is None:
         say("no trial has finished yet" if outcome.interrupted else "not one trial finished", soft_wrap=True)
@@ -77,16 +80,26 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
     return 0 if outcome.best is not None else exit_codes.NO_RESULT
 
 
-def _export(sweep: Sweep, store: PixelStore, outcome: Outcome) -> str:
+def _export(sweep: Sweep, store: PixelStore, outcome: Outcome, console: Console) -> str:
     """Where the best model is, or why it is not there: the sweep itself is done either way.
 
-    Who interrupts does not want to wait until every held-out picture is predicted.
+    Who interrupts does not want to wait until every held-out picture is predicted. On the CPU, since what the sweep's
+    trials left of a GPU's memory, or of its health, must not decide whether there is a model.
     """
     try:
-        export_model(sweep, sweep.folder / BEST, store=store, measured=not outcome.interrupted)
+        export_model(
+            sweep,
+            sweep.folder / BEST,
+            store=store,
+            measured=not outcome.interrupted,
+            device=torch.device("cpu"),
+        )
         return str(sweep.folder / BEST)
     except UserError as error:
         return f"not exported: {error}"
+    except Exception:  # a bug of ours, or a library's failure; `tune export` can be called again
+        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
+        return f"not exported; try again: tune export {sweep.folder}"
 
 
 def _report(sweep: Sweep, console: Console) -> str:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from reports.ledger import Ledger
+from reports.modelfile import DESCRIPTION, WEIGHTS
 from reports.starting_weights import weights_here
 from reports.sweep import RECORD, SCHEMA, Sweep
 from trainables.data.cache import cache_folder
@@ -90,7 +91,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
             file.write_text(text, encoding="utf-8")
         write_json(unnamed / RECORD, record)
         ledger = Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode)
-        for point in (spec.search.first or [])[: spec.search.trials]:
+        for point in spec.search.first or []:
             ledger.study.enqueue_trial(point)
         unnamed.rename(run)
         flush_folder(runs)
@@ -155,7 +156,7 @@ def _add_weights(sweep: Sweep, spec: Spec, *, console: Console) -> None:
 def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> tuple[Catalog, PixelStore]:
     catalog = read_catalog(data, base=base)
     for note in catalog.notes:
-        console.print(note, style="yellow", highlight=False, markup=False)
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
@@ -182,13 +183,15 @@ def _find_weights(spec: Spec, *, classes: Sequence[str], console: Console) -> di
         settings = spec.settings_for(params)
         weights: Weights = resolve_weights(settings.weights, settings.model, base=spec.base, classes=classes)
         loud = weights.note.startswith("RANDOM") or weights.random or weights.unused
-        console.print(weights.note, style="yellow" if loud else None, highlight=False, markup=False)
+        console.print(weights.note, style="yellow" if loud else None, highlight=False, markup=False, soft_wrap=True)
         found.setdefault(settings.weights, {})[settings.model] = dataclasses.asdict(weights)
     return found
 
 
 def _keep_exported(weights: Mapping[str, dict[str, Any]], base: Path, folder: Path, *, named: Path) -> None:
-    """Copies weights that lie in an exported model's folder: the next export of that sweep replaces them.
+    """Copies exported models that trials start from: the next export of their sweep replaces their folder.
+
+    The copy is an exported model's folder again, so that its head can be taken by whoever starts from it.
 
     Args:
         weights: what each setting comes to with each model; the paths in it become those of the copies.
@@ -200,11 +203,15 @@ def _keep_exported(weights: Mapping[str, dict[str, Any]], base: Path, folder: Pa
         for known in by_model.values():
             if known["kind"] != "file" or not (base / Path(name).expanduser()).is_dir():
                 continue
-            copy = f"start-{known['digest'][:12]}.safetensors"
-            if not (folder / copy).exists():
-                with replaced(folder / copy) as file:
-                    shutil.copyfile(known["path"], file)
-            known["path"] = str((named / copy).absolute())
+            path, copy = Path(known["path"]), f"start-{known['digest'][:12]}"
+            if path.name == f"{copy}.safetensors":
+                continue  # a copy by a former version
+            (folder / copy).mkdir(exist_ok=True)
+            for part in (WEIGHTS, DESCRIPTION):
+                if not (folder / copy / part).exists():
+                    with replaced(folder / copy / part) as file:
+                        shutil.copyfile(path.with_name(part), file)
+            known["path"] = str((named / copy / WEIGHTS).absolute())
 
 
 def _tell_initialisations(
@@ -227,7 +234,9 @@ def _tell_initialisations(
             report = foreseen(settings, classes=len(classes), weights=start)
             lines.append(f"{settings.model}, weights {settings.weights}, {report.summary()}")
             if lines[-1] not in told:
-                console.print(lines[-1], style="yellow" if report.kept else None, highlight=False, markup=False)
+                console.print(
+                    lines[-1], style="yellow" if report.kept else None, highlight=False, markup=False, soft_wrap=True
+                )
     return lines
 
 

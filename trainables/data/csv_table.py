@@ -8,6 +8,8 @@ its header has most of. Its first line names the columns. Lines are counted from
 
 import csv
 import math
+import os
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +58,16 @@ def csv_catalog(
     rows = list(_rows(path, columns, root))
     if not rows:
         raise UserError("no pictures: only a header", where=WHERE, got=str(path))
-    _check_once(path, rows)
+    _check_once(path, rows, root)
     classes, targets = TASKS[task](path, columns, rows)
     labels = [target if isinstance(target, int) else 0 for target in targets]
     values = [() if isinstance(target, int) else target for target in targets]
     splits, notes = _splits(path, rows, labels, classes if task == "classification" else None, (val, test), seed)
+    if outside := [row.name for row in rows if row.name.startswith(("/", "../")) or Path(row.name).is_absolute()]:
+        notes.append(
+            f"{len(outside)} pictures are not below {root} ({few(outside, limit=2)}): a model that is given away names"
+            " them so; data.root: a folder above all of them keeps it out"
+        )
     pictures = tuple(
         Picture(row.name, label, split, numbers)
         for row, label, split, numbers in zip(rows, labels, splits, values, strict=True)
@@ -128,7 +135,16 @@ def _row(path: Path, line: int, cells: list[str], columns: Columns, root: Path) 
         name = _with_extension(root, name) or name
         if not (root / name).is_file():
             raise _wrong(path, line, "no such picture", got=name, hint=f"paths are seen from {root} (data.root)")
-    return Row(line, Path(name).as_posix(), tuple(targets), split)
+    return Row(line, _below(root, Path(name)).as_posix(), tuple(targets), split)
+
+
+def _below(root: Path, place: Path) -> Path:
+    """A picture's path as seen from `root`, where it can be: names go into models that are given to others."""
+    if place.is_absolute():
+        for above in (Path(os.path.abspath(root)), root.resolve()):  # noqa: PTH100 - links as they are, then followed
+            if place.is_relative_to(above):
+                return place.relative_to(above)
+    return place
 
 
 def _with_extension(root: Path, name: str) -> str | None:
@@ -139,13 +155,15 @@ def _with_extension(root: Path, name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _check_once(path: Path, rows: Iterable[Row]) -> None:
-    """A picture listed twice could be trained on and validated with."""
+def _check_once(path: Path, rows: Iterable[Row], root: Path) -> None:
+    """A picture listed twice, in whatever words, could be trained on and validated with."""
     first: dict[str, int] = {}
+    here = root.absolute().as_posix()
     for row in rows:
-        if row.name in first:
-            raise _wrong(path, row.line, f"the picture of line {first[row.name]} again", got=row.name)
-        first[row.name] = row.line
+        place = posixpath.normpath(posixpath.join(here, row.name))  # `a/../b.jpg` is `b.jpg`
+        if place in first:
+            raise _wrong(path, row.line, f"the picture of line {first[place]} again", got=row.name)
+        first[place] = row.line
 
 
 # targets: the names of a network's outputs, and for each row its label or its values

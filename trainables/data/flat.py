@@ -26,8 +26,8 @@ def flat_catalog(root: Path, *, pattern: str, val: float, test: float, seed: int
     `UserError` for no folder, no pictures, names that the pattern does not take, fewer than two classes, or too few
     pictures of a class to split.
     """
-    check_folder(root)
     try:
+        check_folder(root)
         names, others = labelled_names(root, pattern)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror or error})", where=WHERE, got=str(root)) from error

@@ -257,6 +257,20 @@ def _ignored_note(count: int) -> list[str]:
     return [f"{count} file{'s' * (count > 1)} without a picture's extension passed over"] if count else []
 
 
+def check_names(names: Iterable[str], *, where: str = WHERE) -> None:
+    """`UserError` for a name that is not UTF-8 on the disk: no record, report or model could hold it."""
+    for name in names:
+        if (shown := in_utf8(name)) != name:
+            raise UserError(f"the name of a file or folder is not valid UTF-8: {shown}", where=where, hint="rename it")
+
+
+def in_utf8(text: str) -> str:
+    """The text, with bytes that were no UTF-8 in a file's name as `\\xe9`."""
+    if text.isascii():
+        return text
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
 def few(names: Iterable[str], *, limit: int = 5) -> str:
     """The first few names in words: `a, b, c and 9 more`."""
     names = list(names)

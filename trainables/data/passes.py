@@ -46,7 +46,7 @@ class Pass:
     def __init__(self, cache: Path, *, key: Mapping[str, Any], rows: int, compute: Compute) -> None:
         """`compute(range(32, 64))` gives these rows: a tensor of any type, [32, …], on the CPU."""
         self._cache = cache
-        self._digest = content_digest(json.dumps(key, sort_keys=True).encode())
+        self._digest = content_digest(json.dumps({**key, "chunk": CHUNK}, sort_keys=True).encode())
         self._rows = rows
         self._compute = compute
         self._chunks: list[_Chunk | None] = [None] * -(-rows // CHUNK)
@@ -97,23 +97,24 @@ class Pass:
         lock = FileLock(self.folder.with_name(f".{self.folder.name}-{number:05}.lock"))
         try:
             with lock.acquire(timeout=0):
-                if self._find(number):
-                    return False
-                self._make(number)
+                made = self._find(number) is None
+                if made:
+                    self._make(number)
         except Timeout:
             if patient:
                 return False
             self._make(number)
+            made = True
         # Two processes that hold one lock, as its file was taken away between them, would only do the same work.
         Path(lock.lock_file).unlink(missing_ok=True)
-        return True
+        return made
 
     def _missing(self) -> list[int]:
         return [number for number in range(len(self._chunks)) if self._find(number) is None]
 
     def _find(self, number: int) -> "_Chunk | None":
         if self._chunks[number] is None:
-            self._chunks[number] = _read(self._path(number), digest=self._digest, rows=len(self._range(number)))
+            self._chunks[number] = _read(self._path(number), digest=self._digest, rows=self._range(number))
         return self._chunks[number]
 
     def _make(self, number: int) -> None:
@@ -121,7 +122,7 @@ class Pass:
         chunk = _Chunk.of(self._compute(self._range(number)))
         seconds = time.perf_counter() - started
         with writing(self._cache):
-            _write(chunk, self._path(number), digest=self._digest, seconds=seconds)
+            _write(chunk, self._path(number), digest=self._digest, start=self._range(number).start, seconds=seconds)
         # From the file from here on, so that the memory is the system's to take back.
         self._chunks[number] = None
         self._chunks[number] = self._find(number) or chunk
@@ -166,35 +167,44 @@ def seconds_and_bytes(folder: Path) -> tuple[float, int]:
     return seconds, size
 
 
-def _read(path: Path, *, digest: str, rows: int) -> _Chunk | None:
-    """A chunk, mapped into memory; None where there is none, or it is not what was written for this key."""
+def _read(path: Path, *, digest: str, rows: range) -> _Chunk | None:
+    """A chunk, mapped into memory; None where there is none, or it is not what was written for this key and place."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()[_HEADER])
             chunk = _Chunk(file.get_tensor("rows"), channels_last=bool(header["channels_last"]))
-        fits = header["key"] == digest and len(chunk.rows) == rows and header["checksum"] == chunk.checksum()
+        fits = [header["key"], header["start"], len(chunk.rows)] == [digest, rows.start, len(rows)] and header[
+            "checksum"
+        ] == chunk.checksum()
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
     return chunk if fits else None
 
 
-def _write(chunk: _Chunk, path: Path, *, digest: str, seconds: float) -> None:
-    """Writes a chunk beside its place and renames it. Not flushed: a torn one is found by its checksum."""
+def _write(chunk: _Chunk, path: Path, *, digest: str, start: int, seconds: float) -> None:
+    """Writes a chunk beside its place and renames it. Not flushed: a torn one is found by its checksum.
+
+    Nothing is written where somebody keeps clearing the cache meanwhile. OSError when it cannot be written.
+    """
     header = {
         "key": digest,
+        "start": start,
         "channels_last": chunk.channels_last,
         "checksum": chunk.checksum(),
         "seconds": round(seconds, 6),
     }
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    for last_try in [False] * (_TRIES - 1) + [True]:
-        path.parent.mkdir(exist_ok=True)
+    for _ in range(_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             save_file({"rows": chunk.rows}, unfinished, metadata={_HEADER: json.dumps(header)})
-            unfinished.replace(path)
-            return
         except (SafetensorError, OSError) as error:  # safetensors tells of a full disk in words of its own
-            if last_try or path.parent.exists():
+            if path.parent.exists():
                 unfinished.unlink(missing_ok=True)
                 raise OSError(getattr(error, "errno", None), str(error)) from error
-            # Somebody cleared the cache meanwhile.
+            continue
+        try:
+            unfinished.replace(path)
+        except FileNotFoundError:  # somebody cleared the cache meanwhile
+            continue
+        return

@@ -58,14 +58,16 @@ def published_catalog(
 def _part(facts: PublishedSet, part: Part, *, root: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
     """Pictures, uint8 [N, H, W] or [N, H, W, 3], and labels, int64 [N], from 0."""
     files = facts.files[part] if facts.files else listed(facts, part)
-    if missing := [file.path for file in files if file.place(root) is None]:
+    find = _places if facts.files else _places_together
+    places = find(files, root)
+    if missing := [file.path for file, place in zip(files, places, strict=True) if not place.is_file()]:
         _fetch(facts, root=root, missing=missing, download=download)
-    places = [file.place(root) or root / file.path for file in files]
+        places = find(files, root)
     if facts.files:
         pictures, labels = _idx_part(places, files)
     else:
         _check_published(places, files)
-        pictures, labels = _read_by_torchvision(facts, part, root)
+        pictures, labels = _read_by_torchvision(facts, part, places[0].parent)
     labels = labels.astype(np.int64) - facts.first_label
     if len(pictures) != len(labels) or not len(labels) or not 0 <= labels.min() <= labels.max() < len(facts.classes):
         raise UserError(
@@ -74,6 +76,20 @@ def _part(facts: PublishedSet, part: Part, *, root: Path, download: bool) -> tup
             expected=f"a label from 0 to {len(facts.classes) - 1} for each picture",
         )
     return (pictures if facts.upright else pictures.swapaxes(1, 2)), labels
+
+
+def _places(files: Sequence[Listed], root: Path) -> list[Path]:
+    """Each file, wherever it is found below `root`; where torchvision would put it if it is nowhere."""
+    return [file.place(root) or root / file.path for file in files]
+
+
+def _places_together(files: Sequence[Listed], root: Path) -> list[Path]:
+    """The files of a set that torchvision reads: all in the folder where it keeps them below `root`, or all in `root`.
+
+    It looks for them in one folder only, so they are not taken from several.
+    """
+    usual, flat = [root / file.path for file in files], [root / Path(file.path).name for file in files]
+    return next((places for places in (usual, flat) if all(place.is_file() for place in places)), usual)
 
 
 def listed(facts: PublishedSet, part: Part) -> list[Listed]:
@@ -135,11 +151,13 @@ def _check_published(places: Sequence[Path], files: Sequence[Listed]) -> None:
             )
 
 
-def _read_by_torchvision(facts: PublishedSet, part: Part, root: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_by_torchvision(facts: PublishedSet, part: Part, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """`folder` has the files themselves: nothing is read but those that have been checked."""
+    here = type(facts.dataset, (_dataset(facts),), {"base_folder": ""})
     try:
-        read = _dataset(facts)(str(root), **facts.options(part))
+        read = here(str(folder), **facts.options(part))
     except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot be read ({error})", where=WHERE, got=str(root)) from error
+        raise UserError(f"cannot be read ({error})", where=WHERE, got=str(folder)) from error
     pictures = np.asarray(read.data)
     if pictures.ndim == 4 and pictures.shape[1] == 3:
         pictures = pictures.transpose(0, 2, 3, 1)

@@ -30,7 +30,7 @@ class Listed:
         """The file, as it is or unzipped, in torchvision's folders or without them; `None` where it is missing."""
         whole = PurePosixPath(self.path)
         for below in (whole, PurePosixPath(*whole.parts[1:]), PurePosixPath(whole.name)):
-            for candidate in (root / below, root / below.with_suffix("")):
+            for candidate in (root / below, root / below.with_suffix("")):  # all of them end in .gz
                 if candidate.is_file():
                     return candidate
         return None

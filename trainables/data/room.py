@@ -3,8 +3,10 @@
 make_room(cache, limit_bytes=20 * 10**9, needed_bytes=10**8, keep=folder)
 """
 
+import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from trainables.data.cache import writing
@@ -70,7 +72,7 @@ def room_for_sharing(cache: Path) -> int:
 def mark_used(folder: Path) -> None:
     """Notes that a pass, or a store of pictures, has just been used."""
     try:
-        folder.touch()
+        os.utime(folder)
     except OSError:  # given up by somebody else meanwhile
         return
 
@@ -95,9 +97,8 @@ def _free(cache: Path) -> int:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.iterdir():
-        try:
-            total += path.stat().st_size
-        except OSError:  # renamed or removed meanwhile
-            continue
+    with suppress(FileNotFoundError):  # removed meanwhile
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
     return total

@@ -7,7 +7,7 @@ Importing this module imports no torch; reading a catalog opens no picture file.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -19,7 +19,7 @@ from trainables.data.cache import cache_folder, kind_folder
 from trainables.data.catalog import Catalog, Picture, Task
 from trainables.data.csv_table import Columns, csv_catalog
 from trainables.data.flat import compiled, flat_catalog
-from trainables.data.folders import folder_catalog
+from trainables.data.folders import check_names, folder_catalog, in_utf8
 from trainables.data.published import published_catalog
 from trainables.data.splits import limited
 from trainables.errors import UserError
@@ -155,11 +155,15 @@ def read_catalog(settings: DataSettings, *, base: Path) -> Catalog:
     """Finds the pictures and their targets and splits.
 
     `base` is the folder that a relative `data.path` starts from. `UserError` for what is not there or holds no usable
-    set of pictures.
+    set of pictures, and for names that are not UTF-8.
     """
     check_data_settings(settings)
     reader = OWN_READERS.get(settings.source, _published)
-    return limited(reader(settings, base), limit=settings.limit, seed=settings.seed)
+    catalog = reader(settings, base)
+    check_names(picture.name for picture in catalog.pictures)
+    # Files that are not used may be called what they like.
+    catalog = replace(catalog, notes=tuple(map(in_utf8, catalog.notes)))
+    return limited(catalog, limit=settings.limit, seed=settings.seed)
 
 
 def check_data_settings(settings: DataSettings) -> None:
@@ -263,6 +267,8 @@ def _channels(settings: DataSettings) -> int:
 def _place(path: str | None, base: Path, where: str) -> Path:
     assert path is not None
     try:
-        return base / Path(path).expanduser()
+        place = base / Path(path).expanduser()
     except RuntimeError as error:  # ~name, and nobody of that name
         raise UserError("no such home folder", where=where, got=path) from error
+    check_names([str(place)], where=where)
+    return place

@@ -46,7 +46,7 @@ class PixelStore:
     is (task, classes, channels, and every picture's name, target, split and bytes), wherever it lies and whatever
     `short_side` it was decoded to. `mean` and `std` are the training pictures' own, one entry a channel, for values 0
     to 1, each picture weighing the same. `skipped` are (name, reason) of the pictures that could not be read; they
-    have no index.
+    have no index. `digest` is of the decoded pictures themselves, by their sizes and checksums, in their order.
     """
 
     def __init__(self, path: Path, header: dict, index: np.ndarray, targets: np.ndarray) -> None:
@@ -61,6 +61,7 @@ class PixelStore:
         self.mean: tuple[float, ...] = tuple(header["mean"])
         self.std: tuple[float, ...] = tuple(header["std"])
         self.targets: Tensor = torch.from_numpy(targets)
+        self.digest = content_digest(index.tobytes())
         self._index = index
         self._pixels = np.memmap(path / "pixels.bin", dtype=np.uint8, mode="r")
 

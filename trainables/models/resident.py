@@ -2,7 +2,7 @@
 
 resident = residents.get(settings, classes=2, channels=3, task="classification", weights=weights, device=device)
 model = resident.copy(settings)                # a trial's own; the resident's network is never trained
-digest = resident.digest(3)                    # of all that the first three stages compute with
+digest = resident.digests[3]                  # of all that the first three stages compute with
 """
 
 import copy
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from trainables.arithmetic import Arithmetic
 from trainables.data.catalog import Task
 from trainables.models import zoo
 from trainables.models.build import BUILT_FROM, Model, build_model
 from trainables.models.freezing import freeze
 from trainables.models.nets import submodule
+from trainables.models.small_maps import guard_small_maps
 from trainables.models.split import Anatomy
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
-from trainables.training.loop import Arithmetic
-from trainables.training.small_maps import guard_small_maps
 
 # Together they take no more memory than this; one that is larger is built anew for every trial.
 KEPT_BYTES = 2**30

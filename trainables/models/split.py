@@ -11,12 +11,14 @@ own modules: `rest(part(x))` is `network(x)`, to the bit.
 """
 
 import operator
+from collections.abc import Callable, Mapping
 
 import torch
 import torchvision
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.dropout import _DropoutNd  # what all of torch's dropout modules have in common
 
+from trainables.models.small_maps import GuardedConv2d
 from trainables.models.table import ModelFacts
 
 # Modules and functions that draw random numbers in training; inside a frozen stage the modules are off.
@@ -35,6 +37,30 @@ _NO_TENSOR_FUNCTIONS = (getattr, torch.chunk, torch.split, torch.unbind, torch._
 _LEAVES = tuple(value for value in vars(torchvision.ops).values() if isinstance(value, type))
 
 
+_CONSTANT = "_tensor_constant"
+Forward = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Section(nn.Module):
+    """Some steps of a network, over its own modules. Kept apart from torch.fx's modules, which are cycles: those would
+    hold a trial's weights after its end."""
+
+    def __init__(self, network: nn.Module, code: Forward, *, constants: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, constant in constants.items():
+            setattr(self, name, constant)
+        for name, child in network.named_children():
+            self.add_module(name, child)
+        for name, parameter in network.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in network.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+        self._code = code
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self._code(self, features)
+
+
 class Anatomy:
     """The graph of a network, in training and in evaluation, and where it can be cut.
 
@@ -45,7 +71,11 @@ class Anatomy:
         self._facts = facts
         self._training = _Tracer().trace(network.train())
         self._evaluation = _Tracer().trace(network.eval())
+        self._network = network
         self._modules = dict(network.named_modules())
+        # What the forward pass makes anew each time, the tracer has put aside on the network.
+        self._constants = {name: value for name, value in vars(network).items() if name.startswith(_CONSTANT)}
+        self._codes: dict[tuple[int, int | None, bool], Forward] = {}
 
     def cut(self, stages: int) -> str | None:
         """The name of the point behind the first `stages` stages (0: the pictures); None where there is none."""
@@ -57,13 +87,20 @@ class Anatomy:
 
         `network` is the one this was made of, or a copy. ValueError where there is no such cut.
         """
-        graph = self._evaluation
-        return _section(network, graph, self._required(graph, start), self._required(graph, end))
+        return Section(network, self._code(start, end, training=False), constants=self._constants)
 
     def rest(self, network: nn.Module, stages: int, *, training: bool) -> nn.Module:
         """From the cut behind `stages` stages to the network's output; its modules are in the modes they are in."""
-        graph = self._training if training else self._evaluation
-        return _section(network, graph, self._required(graph, stages), _output(graph).all_input_nodes[0])
+        return Section(network, self._code(stages, None, training=training), constants=self._constants)
+
+    def _code(self, start: int, end: int | None, *, training: bool) -> Forward:
+        """The steps from one cut to another, or to the output, as a function of a module and its input."""
+        key = (start, end, training)
+        if key not in self._codes:
+            graph = self._training if training else self._evaluation
+            last = _output(graph).all_input_nodes[0] if end is None else self._required(graph, end)
+            self._codes[key] = _code(self._network, graph, self._required(graph, start), last)
+        return self._codes[key]
 
     def _required(self, graph: fx.Graph, stages: int) -> fx.Node:
         node = self._point(graph, stages)
@@ -95,14 +132,14 @@ class Anatomy:
         if any(path == part or path.startswith(f"{part}.") for part in frozen):
             return True
         if node.op == "get_attr":
-            return path.startswith("_tensor_constant")  # the tracer's name for what the forward pass makes itself
+            return path.startswith(_CONSTANT)
         module = self._modules[path]
         return not module.state_dict() and not isinstance(module, _RANDOM_MODULES)
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*_LEAVES, GuardedConv2d)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _output(graph: fx.Graph) -> fx.Node:
@@ -138,8 +175,7 @@ def _needed(node: fx.Node, *, stop: fx.Node) -> set[fx.Node]:
     return found
 
 
-def _section(network: nn.Module, graph: fx.Graph, start: fx.Node, end: fx.Node) -> nn.Module:
-    """The steps between two nodes, as a module over the network's own submodules."""
+def _code(network: nn.Module, graph: fx.Graph, start: fx.Node, end: fx.Node) -> Forward:
     needed = _needed(end, stop=start)
     part = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {start: part.placeholder("features")}
@@ -147,4 +183,4 @@ def _section(network: nn.Module, graph: fx.Graph, start: fx.Node, end: fx.Node) 
         if node in needed and node is not start:
             copies[node] = part.node_copy(node, copies.__getitem__)
     part.output(copies[end])
-    return fx.GraphModule(network, part)
+    return type(fx.GraphModule(network, part)).forward

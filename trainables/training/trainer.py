@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.arithmetic import Arithmetic, Preparation
 from trainables.checkpoint import Snapshot, copied
 from trainables.data.catalog import Task
 from trainables.data.store import PixelStore
@@ -29,7 +30,7 @@ from trainables.models.weights import Weights
 from trainables.normalizing import normalization
 from trainables.seeding import seeded
 from trainables.settings import TrialSettings
-from trainables.training.loop import Arithmetic, Learning, Preparation, evaluate, train
+from trainables.training.loop import Learning, evaluate, train
 from trainables.training.losses import build_loss
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.mixing import Mixing

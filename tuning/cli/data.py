@@ -101,11 +101,12 @@ def show(file: str, output: Path | None, pictures: int, epoch: int, sets: tuple[
     network sees them, after augmentation. Where settings are explored, their defaults are taken; --set takes others.
     """
     from tuning.data_picture import write_picture
-    from tuning.data_show import look, spec_of
+    from tuning.data_show import look, spec_of, told_of
 
     console = Console(markup=False, highlight=False)
     spec, name = spec_of(file, sets=sets)
-    found = look(spec, console=Console(stderr=True))
+    with told_of(file):
+        found = look(spec, console=Console(stderr=True))
     for line in found.lines():
         console.print(line, soft_wrap=True)
     target = output or Path(f"{name}-data.png")

@@ -1,6 +1,5 @@
 """`tune predict MODEL PICTURES...`: labels and probabilities, or values, from an exported model."""
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,7 +26,9 @@ _WIDEST = 40  # columns for labels on a terminal
 @runs_option
 @click.option("--json", "form", flag_value="json", help="Print a JSON list, with the likeliest classes.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV, a line a picture.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Likeliest classes in the JSON.")
+@click.option(
+    "--top", type=click.IntRange(1), help="How many of the likeliest classes to tell.  [default: 5 in JSON, else 1]"
+)
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
@@ -43,7 +44,7 @@ def predict(
     pictures: tuple[str, ...],
     runs: Path,
     form: str | None,
-    top: int,
+    top: int | None,
     threshold: float,
     batch_size: int,
 ) -> None:
@@ -54,27 +55,44 @@ def predict(
     """
     from reports.modelfile import model_folder
 
-    folder = Path(model) if Path(model).exists() or not (runs / model).is_dir() else runs / model
-    folder = model_folder(folder)  # before what takes seconds to load
+    folder = model_folder(_model_place(model, runs))  # before what takes seconds to load
 
     from reports.predict import Predictor
 
     predictor = Predictor.load(folder)
     tally = _Tally()
-    top = top if form == "json" else len(predictor.classes)
+    if top is not None and predictor.task != "classification" and (form != "json" or predictor.task == "regression"):
+        raise UserError(
+            f"a model of {predictor.task} tells what it tells; there is no order to take the first of",
+            where="--top",
+            got=top,
+            hint="leave it out" if predictor.task == "regression" else "leave it out, or add --json",
+        )
+    # Of multilabel the lines have the labels' probabilities, any of which may be wanted.
+    least = {"classification": 1, "multilabel": len(predictor.classes), "regression": 1}[predictor.task]
+    top = top or (5 if form == "json" else least)
     predictions = tally.counted(predictor.predict(pictures, batch_size=batch_size, top=top, threshold=threshold))
     if sys.stderr.isatty() and (form == "json" or not sys.stdout.isatty()):  # else the lines themselves show how far
         predictions = _with_bar(predictions, pictures)
     if form == "json":
         click.echo(json.dumps([prediction.to_json() for prediction in predictions], indent=2))
     elif form == "csv":
-        _print_csv(predictions, predictor)
+        _print_csv(predictions, predictor, top=min(top, len(predictor.classes)))
     else:
         _print_lines(predictions, predictor)
     if tally.failed and not tally.read:
         raise UserError(
             "not one picture could be read", got=f"{tally.failed} unreadable", hint="the lines above say why"
         )
+
+
+def _model_place(model: str, runs: Path) -> Path:
+    """The folder itself, or the run of this name."""
+    try:
+        return Path(model) if Path(model).exists() or not (runs / model).is_dir() else runs / model
+    except OSError as error:  # such as a name that is too long
+        shortened = model if len(model) <= 80 else f"{model[:80]}…"
+        raise UserError(f"cannot be looked for ({error.strerror})", where="MODEL", got=shortened) from error
 
 
 class _Tally:
@@ -107,28 +125,32 @@ def _with_bar(predictions: "Iterable[Prediction]", pictures: tuple[str, ...]) ->
         yield from progress.track(predictions, total=total)
 
 
-def _print_csv(predictions: "Iterable[Prediction]", predictor: "Predictor") -> None:
-    """Classification: path, label, probability, error. Multilabel: all labels in a cell. Regression: a column each."""
-    from reports.tables import csv_cell
+def _print_csv(predictions: "Iterable[Prediction]", predictor: "Predictor", *, top: int) -> None:
+    """Classification: path, label, probability, error, and for a `top` of more `label_2`, `probability_2` and so on.
 
+    Multilabel: all labels in a cell. Regression: a column each.
+    """
+    from reports.tables import csv_writer
+
+    ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     told = {
-        "classification": ("label", "probability"),
+        "classification": tuple(f"{name}{rank}" for rank in ranks for name in ("label", "probability")),
         "multilabel": ("labels",),
         "regression": predictor.classes,
     }[predictor.task]
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", *(csv_cell(name) for name in told), "error"])
+    write = csv_writer(sys.stdout)
+    write(["path", *told, "error"])
     for prediction in predictions:
         cells: tuple[str | float | None, ...]
         if prediction.error is not None:
             cells = (None,) * len(told)
         elif predictor.task == "classification":
-            cells = prediction.label, prediction.probability
+            cells = tuple(cell for pair in prediction.top for cell in pair)
         elif predictor.task == "multilabel":
             cells = ("; ".join(prediction.labels),)
         else:
             cells = tuple(value for _, value in prediction.values)
-        writer.writerow([csv_cell(cell) for cell in (prediction.path, *cells, prediction.error)])
+        write([prediction.path, *cells, prediction.error])
 
 
 def _print_lines(predictions: "Iterable[Prediction]", predictor: "Predictor") -> None:
@@ -145,7 +167,7 @@ def _said(prediction: "Prediction", *, width: int) -> str:
     if prediction.task == "multilabel":
         probable = dict(prediction.top)
         return "  ".join(f"{_safe(name)} {probable[name]:.2f}" for name in prediction.labels) or "no label"
-    return f"{_safe(prediction.label or ''):<{width}}  {prediction.probability:.4f}"
+    return "  ".join(f"{_safe(label):<{width}}  {probability:.4f}" for label, probability in prediction.top)
 
 
 def _safe(text: str) -> str:

@@ -7,27 +7,26 @@ zero. On CPUs with bf16 instructions torch 2.15 leaves it uninitialised for some
 1×1 maps: ResNet-18's `layer4` at 16 pixels), so weights that play no part turn into NaN. In fp32 it is zero.
 """
 
-from types import MethodType
-
 import torch
 from torch import Tensor, nn
 
 
+class GuardedConv2d(nn.Conv2d):
+    """A convolution that computes in fp32 on inputs too small for its kernel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not has_blind_elements(self, height=input.shape[-2], width=input.shape[-1]):
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
+
+
 def guard_small_maps(network: nn.Module) -> None:
-    """Lets each convolution compute in fp32 on inputs too small for its kernel; others stay as they are.
-
-    A copy of a guarded network (`copy.deepcopy`) is guarded too, with weights of its own.
-    """
+    """Guards the network's convolutions, in place; their weights and names stay as they are."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
-            module.forward = MethodType(_guarded, module)  # type: ignore[method-assign]
-
-
-def _guarded(conv: nn.Conv2d, pictures: Tensor) -> Tensor:
-    if not has_blind_elements(conv, height=pictures.shape[-2], width=pictures.shape[-1]):
-        return type(conv).forward(conv, pictures)
-    with torch.autocast(pictures.device.type, enabled=False):
-        return type(conv).forward(conv, pictures.float())
+        if type(module) is nn.Conv2d and max(module.kernel_size) > 1:
+            # Not a method put on each module: that would be a cycle, which holds the weights until it is collected.
+            module.__class__ = GuardedConv2d
 
 
 def has_blind_elements(conv: nn.Conv2d, *, height: int, width: int) -> bool:

@@ -1,0 +1,64 @@
+"""Where and how a network computes: device, number type, and the way of a batch to them.
+
+arithmetic = Arithmetic.of(device, torch.bfloat16)
+prepare = Preparation(device, mean=(0.5,), std=(0.5,))
+with arithmetic.autocast():
+    outputs = network(prepare.pictures(batch))
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.data.transforms import normalize
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Where and in which type a network computes.
+
+    `dtype` None is fp32. `scaler` scales losses for fp16, whose small gradients would vanish otherwise.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+
+    @classmethod
+    def of(cls, device: torch.device, dtype: torch.dtype | None) -> "Arithmetic":
+        scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+        return cls(device=device, dtype=dtype, scaler=scaler)
+
+    def key(self) -> dict[str, Any]:
+        """All that the last bit of a result depends on, beside what is computed."""
+        if self.device.type == "cuda":
+            where: dict[str, Any] = {"device": torch.cuda.get_device_name(self.device), "cuda": torch.version.cuda}
+        else:
+            where = {"device": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+        return {**where, "type": str(self.dtype)}
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Moves a batch to the device and normalises it there: uint8 [N, C, H, W] → float channels_last [N, C, H, W]."""
+
+    device: torch.device
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return self.pictures(pictures), targets.to(self.device, non_blocking=True)
+
+    def pictures(self, pictures: Tensor) -> Tensor:
+        """The pictures alone."""
+        pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        return normalize(pictures, mean=self.mean, std=self.std)
+
+    def features(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What a part of the network made of the pictures is moved only."""
+        return features.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
