@@ -54,6 +54,34 @@ def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJ
         assert again <= 1, f"crash {how} write {write}: {again} epochs were done again"
 
 
+@pytest.mark.parametrize("how", ["before", "torn", "after"])
+def test_a_crash_among_the_first_trials_changes_nothing(tmp_path: Path, journal: CrashingJournal, how: str) -> None:
+    """What a point of `search.first` leaves out is suggested as it would have been."""
+
+    def begun(name: str) -> Simulation:
+        folder = tmp_path / name
+        folder.mkdir()
+        sweep = Simulation(folder, small_spec(trials=4, epochs=2))
+        study = sweep.open(writable=True).study
+        study.enqueue_trial({"lr": 0.004})
+        study.enqueue_trial({"freeze": "layer2", "momentum": 0.5})
+        return sweep
+
+    whole = begun("whole")
+    before = journal.writes
+    whole.drive()
+    expected = whole.table()
+    assert [expected[0]["params"]["lr"], expected[1]["params"]["momentum"]] == [0.004, 0.5]
+    for write in range(1, journal.writes - before + 1):
+        crashed = begun(f"{how}-{write}")
+        journal.at(write, how)
+        with pytest.raises(Crash):
+            crashed.drive()
+        journal.never()
+        crashed.drive()
+        assert crashed.table() == expected, f"crash {how} write {write}"
+
+
 def test_crash_after_crash_changes_nothing(tmp_path: Path, journal: CrashingJournal) -> None:
     whole = uninterrupted(tmp_path)
     folder = tmp_path / "often"
