@@ -20,10 +20,14 @@ from reports.markup import html_table, join, tag
 from reports.page import Page
 from reports.sweep import Sweep, standing
 from reports.tables import Cell, Table, shown, to_csv
+from reports.told import explored_words, setting_cell
 from reports.write import PAGE, refuse_other_page, write_texts
 from trainables.errors import UserError
 
 SUMMARY, SETTINGS, WINNERS, CURVES = "compare.csv", "settings.csv", "winners.csv", "curves.csv"
+
+# The settings that decide what a loss measures.
+_LOSS = ("loss", "label_smoothing", "class_weights", "focal_gamma", "margin", "huber_delta", "smooth_l1_beta")
 
 _Steps = tuple[tuple[float, float], ...]
 
@@ -54,7 +58,7 @@ def compare_sweeps(sweeps: Sequence[Sweep]) -> Comparison:
     """Reads each sweep once.
 
     Raises:
-        UserError: fewer than two, one of them twice, or sweeps that are not judged by the same metric.
+        UserError: fewer than two, one of them twice, or sweeps of different tasks or metrics.
     """
     _check(sweeps)
     names = _names(sweeps)
@@ -118,6 +122,10 @@ def _check(sweeps: Sequence[Sweep]) -> None:
     twice = [folder for folder, times in Counter(sweep.folder.resolve() for sweep in sweeps).items() if times > 1]
     if twice:
         raise UserError("given twice", where="tune compare", got=twice[0].name)
+    tasks = {sweep.task: sweep.name for sweep in sweeps}
+    if len(tasks) > 1:
+        said = ", ".join(f"{name} of {task}" for task, name in tasks.items())
+        raise UserError("sweeps of different tasks cannot be compared", where="tune compare", got=said)
     metrics = {sweep.metric: sweep.name for sweep in sweeps}
     if len(metrics) > 1:
         said = ", ".join(f"{name} by {metric}" for metric, name in metrics.items())
@@ -133,16 +141,29 @@ def _names(sweeps: Sequence[Sweep]) -> list[str]:
 
 
 def _warnings(names: Sequence[str], sweeps: Sequence[Sweep]) -> list[str]:
+    not_the_test = "so the values are not of the same test"
+    facts: list[tuple[str, list[Cell], str]] = [
+        ("pictures (fingerprints)", [sweep.record["data"]["fingerprint"][:12] for sweep in sweeps], not_the_test),
+        ("classes", [", ".join(sweep.record["classes"]) for sweep in sweeps], not_the_test),
+        ("hardware", [_hardware(sweep) for sweep in sweeps], "so the times do not compare"),
+    ]
+    if sweeps[0].metric == "val_loss":
+        not_the_measure = "so the losses are not of the same measure"
+        told = [_told(sweep) for sweep in sweeps]
+        facts += [(name, [settings.get(f"trial.{name}") for settings in told], not_the_measure) for name in _LOSS]
     lines = []
-    facts = {
-        "pictures (fingerprints)": [sweep.record["data"]["fingerprint"][:12] for sweep in sweeps],
-        "classes": [", ".join(sweep.record["classes"]) for sweep in sweeps],
-    }
-    for what, values in facts.items():
+    for what, values, so in facts:
         if len(set(values)) > 1:
             said = "; ".join(f"{name}: {shown(value)}" for name, value in zip(names, values, strict=True))
-            lines.append(f"not the same {what}, so the values are not of the same test: {said}")
+            lines.append(f"not the same {what}, {so}: {said}")
     return lines
+
+
+def _hardware(sweep: Sweep) -> str:
+    """What makes trials fast or slow, as far as the record tells."""
+    hardware = sweep.record.get("hardware") or {}
+    gpus = ", ".join(map(str, hardware.get("gpus") or ())) or "no GPU"
+    return f"{hardware['cpus']} CPUs, {gpus}" if "cpus" in hardware else "not recorded"
 
 
 def _summary(name: str, sweep: Sweep, trials: Sequence[TrialRecord], *, state: str, wall: float) -> tuple[Cell, ...]:
@@ -175,7 +196,7 @@ def _differences(names: Sequence[str], sweeps: Sequence[Sweep]) -> Table:
 
 def _winners(names: Sequence[str], sweeps: Sequence[Sweep], best: Sequence[TrialRecord | None]) -> Table:
     explored = dict.fromkeys(name for sweep in sweeps for name in sweep.record["spec"]["space"])
-    rows = [(name, *(trial and _cell(trial.settings.get(name)) for trial in best)) for name in explored]
+    rows = [(name, *(trial and setting_cell(trial.settings.get(name)) for trial in best)) for name in explored]
     return Table("The best trial of each", ("setting", *names), tuple(rows))
 
 
@@ -184,21 +205,16 @@ def _told(sweep: Sweep) -> dict[str, Cell]:
     spec = sweep.record["spec"]
     facts: dict[str, Cell] = {}
     for section in ("data", "search", "resources"):
-        facts |= {f"{section}.{name}": _cell(value) for name, value in spec[section].items()}
+        facts |= {f"{section}.{name}": setting_cell(value) for name, value in spec[section].items()}
     for name, value in {**spec["defaults"], **spec["trial"]}.items():
-        facts[f"trial.{name}"] = _cell(value) if name not in spec["space"] else _explored(spec["space"][name])
+        dimension = spec["space"].get(name)
+        facts[f"trial.{name}"] = setting_cell(value) if dimension is None else _explored(dimension)
     facts |= {f"version of {name}": version for name, version in sweep.record["versions"].items()}
     return facts
 
 
 def _explored(dimension: dict[str, Any]) -> str:
-    if dimension["kind"] == "choice":
-        return f"one of {', '.join(shown(value) for value in dimension['values'])}"
-    return f"{shown(dimension['low'])} to {shown(dimension['high'])}" + (", log scale" if dimension.get("log") else "")
-
-
-def _cell(value: Any) -> Cell:
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    return ("one of " if dimension["kind"] == "choice" else "") + explored_words(dimension)
 
 
 def _page(comparison: Comparison) -> str:

@@ -16,9 +16,13 @@ _MOST_PAIRED = 8  # settings; more make more grids than anybody looks at
 
 def add_comparisons(page: Page, results: Results) -> None:
     """A table by each choice, what is frozen first, and any two settings against each other."""
+    if not results.trials:
+        page.section("comparisons", "Comparisons", tag("p", "No trial has begun yet."))
+        return
+    pairs = _pairs(results)
     if not results.comparisons:
-        said = "The sweep explores no setting that is a choice." if results.trials else "No trial has begun yet."
-        page.section("comparisons", "Comparisons", tag("p", said))
+        said = "The sweep explores no setting that is a choice."
+        page.section("comparisons", "Comparisons", tag("p", said), pairs)
         return
     note = tag(
         "p",
@@ -28,7 +32,7 @@ def add_comparisons(page: Page, results: Results) -> None:
     )
     drawn = [html_table(_without_empty(table), heads=HEADS) for table in results.comparisons]
     tables = tag("div", *drawn, attributes={"class": "charts tight"})
-    page.section("comparisons", "Comparisons", note, tables, _pairs(results))
+    page.section("comparisons", "Comparisons", note, tables, pairs)
 
 
 def _without_empty(table: Table) -> Table:
@@ -46,7 +50,8 @@ def _pairs(results: Results) -> Markup:
     names = [table.columns[0] for table in results.comparisons]
     explored = results.sweep.record["spec"]["space"]
     varied = [n for n in explored if len({repr(t.settings.get(n)) for t in results.trials}) > 1]
-    names = [*names, *(name for name in varied if name not in names)][:_MOST_PAIRED]
+    names = [*names, *(name for name in varied if name not in names)]
+    names, left_out = names[:_MOST_PAIRED], names[_MOST_PAIRED:]
     grids = [pair_grid(results.trials, a, b, mode=results.sweep.mode) for a, b in combinations(names, 2)]
     if not grids:
         return Markup("")
@@ -73,7 +78,8 @@ def _pairs(results: Results) -> Markup:
             tag("h3", "Two settings at once"),
             tag(
                 "p",
-                f"Best {results.sweep.metric}, the median below it, and of how many trials so many were complete.",
+                f"Best {results.sweep.metric}, the median below it, and of how many trials so many were complete."
+                + (f" Of the first {_MOST_PAIRED} settings; not of {', '.join(left_out)}." if left_out else ""),
                 attributes={"class": "note"},
             ),
             tag("div", label, attributes={"class": "controls"}),

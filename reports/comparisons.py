@@ -11,12 +11,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
 from reports.ledger import TrialRecord
-from reports.tables import Cell, Table, shown
+from reports.tables import Cell, Table, is_number, shown
 
 _MOST_VALUES = 8  # a numeric setting of more is cut into ranges
 _RANGES = 4
@@ -148,7 +147,7 @@ def _by_value(trials: Iterable[TrialRecord], setting: str) -> list[tuple[Cell, l
 def _by_range(trials: Sequence[TrialRecord], setting: str) -> list[tuple[Cell, list[TrialRecord]]]:
     """As `_by_value`, in the order of the values; a number of many values in ranges of about equal counts."""
     groups = _by_value(trials, setting)
-    if not all(_is_number(label) for label, _ in groups):
+    if not all(is_number(label) for label, _ in groups):
         places = _choices(trials, setting)
         return sorted(groups, key=lambda group: places.get(repr(group[0]), len(places)))
     groups.sort(key=lambda group: group[0])  # type: ignore[arg-type, return-value]
@@ -167,7 +166,3 @@ def _choices(trials: Iterable[TrialRecord], setting: str) -> dict[str, int]:
         if isinstance(distribution, CategoricalDistribution):
             return {repr(choice): place for place, choice in enumerate(distribution.choices)}
     return {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

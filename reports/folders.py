@@ -59,6 +59,14 @@ def refuse_link(folder: Path, *, run: Path) -> None:
         raise UserError("a link in a run's folder", where=str(folder), hint="give another folder with -o")
 
 
+def refuse_links(run: Path, *names: str) -> None:
+    """Raises UserError where one of these paths in a run's folder, or a folder above it there, is a link."""
+    for name in names:
+        for path in (run / name, *(run / above for above in Path(name).parents if above != Path())):
+            if path.is_symlink():
+                raise UserError("a link in a run's folder", where=str(path), hint="put what it leads to there itself")
+
+
 def _prefix(folder: Path) -> str:
     return f".{folder.name}.{socket.gethostname()}."
 

@@ -14,7 +14,7 @@ from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, word
 from reports.page import Page
 from reports.ranking import ranked
 from reports.results import Results
-from reports.tables import Cell, Table, shown, varying_settings
+from reports.tables import Cell, Table, numeric_columns, shown, varying_settings
 
 ROWS_ON_A_PAGE = 25
 _VALUE = 3  # the leaderboard's column with the metric
@@ -30,7 +30,7 @@ def add_leaderboard(page: Page, results: Results) -> None:
         return
     settings = varying_settings(trials, explored=sweep.record["spec"]["space"])
     table = board(results, settings=settings)
-    numeric = [_is_number_column(table, place) for place in range(len(table.columns))]
+    numeric = numeric_columns(table)
     columns = [
         {"name": name, "numeric": right, "digits": _digits(table, name, place)}
         for place, (name, right) in enumerate(zip(table.columns, numeric, strict=True))
@@ -161,8 +161,3 @@ def _digits(table: Table, name: str, place: int) -> int | None:
         return 1
     largest = max((abs(row[place]) for row in table.rows if isinstance(row[place], float)), default=0.0)  # type: ignore[arg-type]
     return 4 if name == table.columns[_VALUE] and largest < 100 else None
-
-
-def _is_number_column(table: Table, place: int) -> bool:
-    cells = [row[place] for row in table.rows if row[place] is not None]
-    return bool(cells) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in cells)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.tables import Cell, Table, printable, shown
+from reports.tables import Cell, Table, numeric_columns, printable, shown
 
 _LONGEST_LABEL = 40
 
@@ -70,7 +70,7 @@ def html_table(table: Table, *, caption: str | None = None, heads: Mapping[str, 
         caption: its title when left out.
         heads: other words for columns.
     """
-    numeric = [_is_numeric([row[index] for row in table.rows]) for index in range(len(table.columns))]
+    numeric = numeric_columns(table)
     head = join(
         tag("th", words(column, heads), attributes={"scope": "col", **({"class": "n"} if right else {})})
         for column, right in zip(table.columns, numeric, strict=True)
@@ -138,8 +138,3 @@ def _plain(value: Any) -> Any:
 
 def _cell(cell: Cell | Markup) -> Markup:
     return cell if isinstance(cell, Markup) else bdi(cell)
-
-
-def _is_numeric(column: Sequence[Cell]) -> bool:
-    there = [cell for cell in column if cell is not None]
-    return bool(there) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in there)

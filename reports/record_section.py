@@ -10,10 +10,12 @@ from reports.answers import pictures_of
 from reports.markup import Markup, definitions, html_table, join, tag, whole_text
 from reports.page import Page
 from reports.results import Results
-from reports.tables import Cell, Table, shown
+from reports.tables import Table, shown
+from reports.told import explored_words, setting_cell
 
 _MOST_WARNINGS = 40
 _MOST_CLASSES = 60
+_KEPT = " not, as by default: "  # of an initialisation that could not draw everything (`trainables.models.init`)
 _OUTPUT = {"classification": "class", "multilabel": "label", "regression": "value"}
 
 
@@ -36,7 +38,7 @@ def add_record(page: Page, results: Results) -> None:
     parts += [
         tag("h3", "Software and hardware"),
         definitions([*versions.items(), ("git", record.get("git") or "not in a repository")]),
-        definitions((name.replace("_", " "), _cell(value)) for name, value in hardware.items()),
+        definitions((name.replace("_", " "), setting_cell(value)) for name, value in hardware.items()),
         tag("h3", "Sweep file"),
         tag("details", tag("summary", "As it was given"), tag("pre", whole_text(record["file"] or "not recorded"))),
         tag("details", tag("summary", "As it was understood"), _resolved(spec)),
@@ -50,7 +52,8 @@ def warnings(results: Results) -> list[str]:
     lines = [str(note) for note in record.get("notes", ())]
     lines += [f"picture left out: {name} ({reason})" for name, reason in record["data"]["skipped"]]
     for by_model in record["weights"].values():
-        lines += [known["note"] for known in by_model.values() if known["note"].startswith("RANDOM")]
+        lines += [known["note"] for known in by_model.values() if _is_partial(known)]
+    lines += [line for line in record.get("initialisation", ()) if _KEPT in line]
     for trial in results.trials:
         lines += [f"trial {trial.number}: its worker was lost: {reason}" for reason in trial.attempts]
     failed = results.standing["counts"]["failed"]
@@ -61,12 +64,17 @@ def warnings(results: Results) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def _is_partial(known: dict[str, Any]) -> bool:
+    """Whether weights that were asked for could not be had, or fit the network in part."""
+    return bool(known["note"].startswith("RANDOM") or known.get("random") or known.get("unused"))
+
+
 def _data(results: Results) -> Markup:
     record = results.sweep.record
     data, counts = record["spec"]["data"], record["data"]["counts"]
     facts = definitions(
         [
-            *((name.replace("_", " "), _cell(value)) for name, value in data.items()),
+            *((name.replace("_", " "), setting_cell(value)) for name, value in data.items()),
             ("fingerprint", record["data"]["fingerprint"]),
             ("kept at", f"{record['data']['short_side']} pixels, {'grey' if record['channels'] == 1 else 'RGB'}"),
         ]
@@ -86,27 +94,22 @@ def _data(results: Results) -> Markup:
 
 def _search(results: Results) -> Markup:
     spec = results.sweep.record["spec"]
-    space = Table(
-        "Explored", ("setting", "values", "only when"), tuple(_dimension(*item) for item in spec["space"].items())
+    explored = tuple(
+        (name, explored_words(dimension), _condition(dimension)) for name, dimension in spec["space"].items()
     )
+    space = Table("Explored", ("setting", "values", "only when"), explored)
     plain = {**spec["search"], **spec["resources"]}
     seeds = [
         ("seed of the trials", {**spec["defaults"], **spec["trial"]}.get("seed")),
         ("seed of the data", spec["data"].get("seed")),
     ]
-    said = definitions([*((name.replace("_", " "), _cell(value)) for name, value in plain.items()), *seeds])
+    said = definitions([*((name.replace("_", " "), setting_cell(value)) for name, value in plain.items()), *seeds])
     return join((said, html_table(space) if spec["space"] else Markup("")))
 
 
-def _dimension(name: str, dimension: dict[str, Any]) -> tuple[Cell, ...]:
-    if dimension["kind"] == "choice":
-        values = ", ".join(map(shown, dimension["values"]))
-    else:
-        values = f"{shown(dimension['low'])} to {shown(dimension['high'])}" + (
-            ", log scale" if dimension["log"] else ""
-        )
-    when = "; ".join(f"{key} is {' or '.join(map(shown, those))}" for key, those in (dimension["when"] or {}).items())
-    return name, values, when or None
+def _condition(dimension: dict[str, Any]) -> str | None:
+    conditions = (dimension["when"] or {}).items()
+    return "; ".join(f"{key} is {' or '.join(map(shown, those))}" for key, those in conditions) or None
 
 
 def _weights(results: Results) -> Markup:
@@ -121,20 +124,8 @@ def _weights(results: Results) -> Markup:
 def _resolved(spec: dict[str, Any]) -> Markup:
     trial = {**spec["defaults"], **spec["trial"]}
     fixed = tuple(
-        (name, _cell(value), "" if name in spec["trial"] else "default")
+        (name, setting_cell(value), "" if name in spec["trial"] else "default")
         for name, value in trial.items()
         if name not in spec["space"]
     )
     return html_table(Table("Every trial", ("setting", "value", "from"), fixed))
-
-
-def _cell(value: Any) -> Cell:
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, list):
-        return ", ".join(shown(_cell(inner)) for inner in value) or "none"
-    return (
-        ", ".join(f"{key}: {shown(_cell(inner))}" for key, inner in value.items())
-        if isinstance(value, dict)
-        else str(value)
-    )

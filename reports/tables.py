@@ -119,7 +119,7 @@ def printable(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table, numbers to the right; user text is escaped."""
-    numeric = _numeric(table)
+    numeric = numeric_columns(table)
     lines = [
         [escaped(column) for column in table.columns],
         ["---:" if right else "---" for right in numeric],
@@ -167,7 +167,7 @@ def records(table: Table) -> list[dict[str, Cell]]:
 
 def plain(table: Table) -> str:
     """Aligned columns of text, two spaces apart, one line a row, as wide as they are."""
-    numeric = _numeric(table)
+    numeric = numeric_columns(table)
     lines = [list(table.columns), *([shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return "".join(
@@ -180,14 +180,15 @@ def plain(table: Table) -> str:
     )
 
 
-def _numeric(table: Table) -> list[bool]:
-    """Which columns hold numbers only."""
-    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
-    return [
-        any(cell is not None for cell in column)
-        and all(cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool)) for cell in column)
-        for column in columns
-    ]
+def numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers only, or nothing, and at least one number."""
+    columns = ([row[place] for row in table.rows if row[place] is not None] for place in range(len(table.columns)))
+    return [bool(there) and all(is_number(cell) for cell in there) for there in columns]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; `true` is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def csv_cell(cell: Cell) -> str | int | float | None:

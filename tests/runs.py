@@ -20,7 +20,7 @@ HOSTILE = (
     "<script>alert(1)</script>",
     "a \"quoted\" 'name' | `code` [bold]x[/bold] [link](http://x)",
     "two\nlines\r\n\tand \x1b[31mcolour\x1b[0m and \u202eright to left",
-    "long " * 60,
+    "long\rwords " * 30,
     "=cmd('calc')",
 )
 

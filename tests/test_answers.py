@@ -80,6 +80,24 @@ def test_the_winner_file_finds_pictures_and_weights_from_anywhere(tmp_path: Path
     assert spec.settings_for({}).weights == str(tmp_path / "w.pth")
 
 
+def test_the_winner_file_finds_the_pictures_of_a_table_and_shares_as_much(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path, trials=planned(0.5)))
+    best = sweep.ledger().best()
+    sweep.record["spec"]["data"] |= {"source": "csv", "path": "table.csv", "root": "pictures"}
+    for given, recorded, expected in (
+        ("auto", 18_446_744_073, 18_446_744_073),
+        (1.5, 7, 1_500_000_000),
+        ("auto", 0, 0),
+    ):
+        sweep.record["spec"]["resources"]["shared_gb"] = given
+        sweep.record["sharing_bytes"] = recorded
+        path = tmp_path / "elsewhere.yaml"
+        path.write_text(winner_file(sweep, best))
+        spec = load_spec(path)
+        assert int(spec.resources.shared_gb * 10**9) == expected
+    assert (spec.data.path, spec.data.root) == (str(tmp_path / "table.csv"), str(tmp_path / "pictures"))
+
+
 # comparisons
 
 

@@ -83,6 +83,28 @@ def test_even_samples(count: int, most: int) -> None:
     assert not count or (some[0], some[-1]) == (0, count - 1)
 
 
+@pytest.mark.parametrize("keep", [0, 1, 17, 499, 998, 999])
+def test_even_samples_keep_one_place(keep: int) -> None:
+    some = evenly(range(1000), most=7, keep=keep)
+    assert keep in some
+    assert some == sorted(set(some))
+    assert len(some) <= 7
+    assert (some[0], some[-1]) == (0, 999)
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 613), ("min", 100)])
+def test_samples_keep_the_best_trial(mode: str, best: int) -> None:
+    values = {613: 0.99, 100: 0.001}
+    trials = [
+        trial(n, values=[values.get(n, 0.2 + (n % 97) / 1000)], params={"lr": 0.01 + n / 1e5}) for n in range(800)
+    ]
+    trials.append(trial(800, "pruned", values=[1.0 if mode == "max" else 0.0]))
+    sample = sampled_study(trials, mode=mode, most=90)
+    assert sample.trials in (89, 90)  # the best may stand in the place of one that is there already
+    assert sample.study.best_value == values[best]
+    assert trials[best].params["lr"] in {kept.params["lr"] for kept in sample.study.trials}
+
+
 def test_history_figure_has_a_trace_for_each_state_that_is_there() -> None:
     trials = [trial(0, values=[0.5]), trial(1, "pruned", values=[0.4]), trial(2, values=[0.6], at=600)]
     figure = history_figure(history_of(trials, mode="max"), metric="val_accuracy", over="time")

@@ -270,6 +270,42 @@ def test_predict_prints_lines_json_or_csv(invoke: Invoke) -> None:
     ]
 
 
+@pytest.mark.usefixtures("fake")
+def test_predict_tells_as_many_classes_as_are_asked_for(invoke: Invoke) -> None:
+    line = invoke(predict, "model", "a.jpg", "--top", "2").stdout
+    assert line.split() == ["ants", "0.9000", "bees", "0.1000", "a.jpg"]
+    rows = list(csv.reader(io.StringIO(invoke(predict, "model", "a.jpg", "bad.jpg", "--csv", "--top", "2").stdout)))
+    assert rows == [
+        ["path", "label", "probability", "label_2", "probability_2", "error"],
+        ["a.jpg", "ants", "0.9", "bees", "0.1", ""],
+        ["bad.jpg", "", "", "", "", "not\na picture"],
+    ]
+    assert len(invoke(predict, "model", "a.jpg", "--csv", "--top", "99").stdout.split("\n")[0].split(",")) == 6
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("task", "words", "refused"),
+    [("multilabel", [], True), ("multilabel", ["--json"], False), ("regression", ["--json"], True)],
+)
+def test_predict_refuses_a_top_of_what_has_none(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, task: str, words: list[str], refused: bool
+) -> None:
+    monkeypatch.setattr(FakePredictor, "task", task)
+    if refused:
+        with pytest.raises(UserError, match=f"--top: a model of {task}"):
+            invoke(predict, "model", "a.jpg", "--top", "2", *words)
+    else:
+        assert invoke(predict, "model", "a.jpg", "--top", "2", *words).stdout
+
+
+def test_predict_refuses_a_model_of_a_very_long_name_in_one_line() -> None:
+    result = CliRunner().invoke(main, ["predict", "m" * 300, "a.jpg"])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "File name too long" in result.stderr
+
+
 def test_a_bar_on_a_terminal_changes_no_prediction(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     predictions = [Prediction(path="a.jpg", label="ants"), Prediction(path="b.jpg", error="bad")]
     assert list(_with_bar(iter(predictions), ("a.jpg", "b.jpg"))) == predictions

@@ -115,13 +115,39 @@ def test_other_pictures_are_warned_of(tmp_path: Path) -> None:
     assert "ants, wasps" in classes
 
 
+def test_other_hardware_is_warned_of(tmp_path: Path) -> None:
+    first, second = sweeps(tmp_path, first=values(0.5), second=values(0.5))
+    first = changed(first, hardware={"cpus": 2, "gpus": [], "fast_bf16": False})
+    second = changed(second, hardware={"cpus": 16, "gpus": ["H200"], "fast_bf16": True})
+    assert compare_sweeps([first, second]).warnings == (
+        "not the same hardware, so the times do not compare: first: 2 CPUs, no GPU; second: 16 CPUs, H200",
+    )
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("val_loss", 1), ("val_accuracy", 0)])
+def test_other_losses_are_warned_of_where_they_are_what_is_compared(tmp_path: Path, metric: str, expected: int) -> None:
+    first, second = (
+        Sweep.open(make_run(tmp_path, name=name, trials=values(0.5), metric=metric)) for name in ("first", "second")
+    )
+    spec = second.record["spec"]
+    second = changed(second, spec={**spec, "trial": {**spec["trial"], "label_smoothing": 0.1}})
+    warnings = compare_sweeps([first, second]).warnings
+    said = "not the same label_smoothing, so the losses are not of the same measure: first: 0; second: 0.1"
+    assert warnings == (said,) * expected
+
+
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     first, second = sweeps(tmp_path, first=values(0.5), second=values(0.5))
+    labels = changed(Sweep.open(make_run(tmp_path, name="labels", trials=values(0.5))), task="multilabel")
     loss = Sweep.open(make_run(tmp_path, name="loss", trials=values(0.5), metric="val_loss"))
     for given, message in (
         (
             [first, loss],
             "sweeps of different metrics cannot be compared: got 'first by val_accuracy, loss by val_loss'",
+        ),
+        (
+            [first, labels],
+            "sweeps of different tasks cannot be compared: got 'first of classification, labels of multilabel'",
         ),
         ([first], "one sweep alone"),
         ([first, second, first], "given twice: got 'first'"),

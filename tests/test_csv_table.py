@@ -121,6 +121,33 @@ class TestFiles:
         text = rows(*["cat", "dog"] * 5).replace("pics/", f"{path.parent}/pics/")
         catalog = read(table(text))
         assert catalog.content(0) == path.parent / "pics/0.png"
+        assert [picture.name for picture in catalog.pictures] == [f"pics/{n}.png" for n in range(10)]
+        assert catalog.notes == ()
+
+    def test_such_a_path_by_way_of_a_link(self, table, tmp_path):
+        text = rows(*["cat", "dog"] * 5).replace("pics/", f"{tmp_path}/pics/")
+        table(text)
+        (tmp_path / "link").symlink_to(tmp_path)
+        catalog = read(tmp_path / "link" / "labels.csv")
+        assert catalog.pictures[0].name == "pics/0.png"
+        assert catalog.content(0).is_file()
+
+    def test_pictures_outside_the_root_are_told_of(self, table, tmp_path):
+        text = rows(*["cat", "dog"] * 5).replace("pics/", f"{tmp_path}/pics/")
+        (tmp_path / "other").mkdir()
+        catalog = read(table(text), root=str(tmp_path / "other"))
+        assert catalog.content(0) == tmp_path / "pics/0.png"
+        assert catalog.notes == (
+            f"pictures not below {tmp_path}/other keep their whole paths, also in an exported model"
+            f" ({tmp_path}/pics/0.png, {tmp_path}/pics/1.png and 8 more); data.root may be a folder above them",
+        )
+
+    @pytest.mark.parametrize("again", ["pics/../pics/0.png", "./pics//0.png", "FOLDER/pics/0.png"])
+    def test_one_picture_in_two_words(self, table, again):
+        again = again.replace("FOLDER", str(table("").parent))
+        path = table(rows("cat", "dog") + f"{again},cat\n")
+        with pytest.raises(UserError, match=rf"^{path}:4: the picture of line 2 again: got '.*pics/0.png'$"):
+            read(path)
 
 
 class TestSplits:

@@ -1,5 +1,6 @@
 """`tune dashboard`: optuna-dashboard shows the sweep, follows it, and cannot change a byte of its record."""
 
+import http.client
 import json
 import signal
 import subprocess
@@ -84,6 +85,18 @@ def test_nothing_can_be_changed(run: Path, url: str) -> None:
     for path in ("/api/studies", f"/api/studies/{study}?after=0", f"/api/studies/{study}/param_importances"):
         ask(url, path)
     assert (run / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1", 200), ("localhost", 200), ("LOCALHOST", 200), ("rebound.example", 403), ("127.0.0.1.example", 403)],
+)
+def test_only_who_asks_for_this_machine_is_answered(url: str, host: str, status: int) -> None:
+    port = int(url.rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/api/studies", headers={"Host": f"{host}:{port}"})
+    assert connection.getresponse().status == status
+    connection.close()
 
 
 def test_its_storage_could_not_write_either(run: Path) -> None:

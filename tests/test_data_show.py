@@ -87,7 +87,7 @@ class TestWhatIsLookedAt:
     def test_what_is_not_there(self, here):
         for name, message in [
             ("nothing", "no such sweep file: got 'nothing'"),
-            ("none.csv", "data.path: cannot be read"),
+            ("none.csv", "FILE: cannot be read (No such file or directory): got 'none.csv'"),
         ]:
             done = tune(name)
             assert done.exit_code == 2
@@ -99,6 +99,30 @@ class TestWhatIsLookedAt:
         assert done.stderr == (
             "tune: --set data.pattern=<label>.*: data.pattern: no setting of folder: got '<label>.*'; it is for"
             " `source: flat`\n"
+        )
+
+
+class TestErrors:
+    """In the words of the command line, but for a sweep file, which has a `data.path`."""
+
+    def test_a_folder(self, picture_folder):
+        done = tune(str(picture_folder({"a": 0, "b": 0})))
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith("tune: FILE: no pictures: got ")
+
+    def test_a_sweep_file(self, here):
+        (here / "my.yaml").write_text("data: {source: folder, path: none}\nspace: {lr: [0.1, 0.2]}\n")
+        assert tune("my.yaml").stderr.startswith("tune: data.path: no such folder: got ")
+
+    def test_a_folder_that_cannot_be_read(self, classes, monkeypatch):
+        def refused(folder):
+            raise PermissionError(13, "Permission denied", str(folder))
+
+        monkeypatch.setattr(Path, "iterdir", refused)
+        done = tune(str(classes))
+        assert (done.exit_code, done.stderr) == (
+            2,
+            f"tune: FILE: cannot be read (Permission denied): got '{classes}'\n",
         )
 
 

@@ -1,5 +1,6 @@
 """What counts as a set of pictures, how it is split, and what the user is told when it is none."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -181,6 +182,37 @@ class TestErrors:
 
     def test_a_name_too_long(self, tmp_path):
         assert "cannot be read (File name too long)" in error_of(tmp_path / ("x" * 300))
+
+    @pytest.mark.parametrize(
+        ("old", "new", "shown"),
+        [
+            ("train/a", b"train/caf\xe9", r"train/caf\xe9/0.png"),
+            ("val/b/1.png", b"val/b/\xff\xfe.png", r"val/b/\xff\xfe.png"),
+        ],
+    )
+    def test_a_name_that_is_not_utf_8(self, picture_folder, old, new, shown):
+        root = picture_folder({f"{split}/{name}": 2 for split in ("train", "val") for name in "ab"})
+        (root / "val" / "a").rename(root / os.fsdecode(new).replace("train", "val")) if "/a" in old else None
+        (root / old).rename(root / os.fsdecode(new))
+        message = f"data.path: the name of a file or folder is not valid UTF-8: {shown}; rename it"
+        assert error_of(root) == message
+
+    def test_such_a_name_in_the_path_itself(self, picture_folder, tmp_path):
+        root = picture_folder({"a": 5, "b": 5}).rename(tmp_path / os.fsdecode(b"caf\xe9"))
+        message = error_of(root)
+        assert message == rf"data.path: the name of a file or folder is not valid UTF-8: {tmp_path}/caf\xe9; rename it"
+
+    def test_such_a_name_in_a_flat_folder(self, tmp_path):
+        for number in range(10):
+            (tmp_path / os.fsdecode(b"caf\xe9.%d.png" % number)).touch()
+            (tmp_path / f"tea.{number}.png").touch()
+        with pytest.raises(UserError, match=r"not valid UTF-8: caf\\xe9\.\d\.png; rename it"):
+            read_catalog(DataSettings(source="flat", path=str(tmp_path)), base=Path())
+
+    def test_such_a_name_beside_the_pictures_does_no_harm(self, picture_folder):
+        root = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+        (root / os.fsdecode(b"caf\xe9")).mkdir()
+        assert read(root).notes == (r"not used, beside train/: caf\xe9",)
 
     def test_a_file(self, tmp_path):
         (tmp_path / "file").write_text("x")

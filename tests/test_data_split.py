@@ -81,13 +81,47 @@ class TestPlan:
                 {"val": 0.6, "test": 0.5},
                 "--test: --val and --test leave nothing to train on: got 1.1, expected a sum below 1",
             ),
-            ({"pattern": "<label>_*"}, "30 of 30 pictures do not fit the pattern"),
+            ({"pattern": "<label>_*"}, "--pattern: 30 of 30 pictures do not fit the pattern"),
+            (
+                {"pattern": "<name>.*"},
+                "--pattern: no place called <name>: got '<name>.*', expected a name with <label>",
+            ),
         ],
     )
     def test_what_cannot_be_split(self, flat, tmp_path, changes, message):
         with pytest.raises(UserError) as caught:
             plan(flat, tmp_path / "out", **changes)
         assert message in str(caught.value)
+
+    def test_what_is_no_source_is_told_of_the_argument(self, tmp_path, picture_folder):
+        for place, message in (
+            (tmp_path / "none", "SOURCE: no such folder: got "),
+            (picture_folder({"a": 0, "b": 0}, name="empty"), "SOURCE: no pictures: got "),
+            (picture_folder({"a": 9, "b": 1}, name="few"), "SOURCE: class 'b' has too few pictures to split: got 1"),
+        ):
+            with pytest.raises(UserError) as caught:
+                plan(place, tmp_path / "out")
+            assert str(caught.value).startswith(message)
+
+    @pytest.mark.parametrize("place", ["flat", "out"])
+    def test_a_folder_that_cannot_be_read(self, flat, tmp_path, monkeypatch, place):
+        (tmp_path / "out").mkdir()
+        listed = Path.iterdir
+
+        def refused(folder):
+            if folder.name == place:
+                raise PermissionError(13, "Permission denied", str(folder))
+            return listed(folder)
+
+        monkeypatch.setattr(Path, "iterdir", refused)
+        with pytest.raises(UserError) as caught:
+            plan(flat, tmp_path / "out")
+        assert str(caught.value) == f"{tmp_path / place}: cannot be read (Permission denied)"
+
+    def test_a_name_that_is_not_utf_8(self, flat, tmp_path):
+        (flat / os.fsdecode(b"caf\xe9.1.png")).touch()
+        with pytest.raises(UserError, match=r"^SOURCE: the name .* not valid UTF-8: caf\\xe9\.1\.png; rename it"):
+            plan(flat, tmp_path / "out")
 
     def test_folders_that_are_split_already(self, picture_folder, tmp_path):
         root = picture_folder({"train/a": 2, "train/b": 2, "val/a": 2, "val/b": 2})

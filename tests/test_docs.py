@@ -39,7 +39,8 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def shell_lines(path: Path) -> list[str]:
-    lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
+    whole = [block.replace("\\\n", " ") for block in blocks(path, "sh")]
+    lines = [line for block in whole for line in block.splitlines()]
     return [line for line in lines if line.split("#")[0].strip()]
 
 
@@ -68,9 +69,27 @@ def parsed(line: str, *, whole: bool = True) -> click.Context:
     start = next(len(program) for program in PROGRAMS if tuple(words[: len(program)]) == program)
     if words[start:] in ([], ["--help"]):
         return main.make_context("tune", [], resilient_parsing=True)
-    command = get_command(words[start])
+    command, rest = get_command(words[start]), words[start + 1 :]
+    if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):  # tune data split …
+        found = command.get_command(click.Context(command), rest[0])
+        assert found is not None, f"no such command: tune {words[start]} {rest[0]}"
+        command, rest = found, rest[1:]
     # Even where arguments may be missing, options must exist.
-    return command.make_context(words[start], words[start + 1 :], resilient_parsing=not whole)
+    return command.make_context(words[start], rest, resilient_parsing=not whole)
+
+
+def given(line: str) -> list[str]:
+    """What a command line says, options' names and the command's own left out."""
+    words = shlex.split(line.partition(" | ")[0], comments=True)
+    start = next(len(program) for program in PROGRAMS if tuple(words[: len(program)]) == program) + 1
+    start += isinstance(COMMANDS.get(words[start - 1]) and get_command(words[start - 1]), click.Group)
+    return [word for word in words[start:] if not word.startswith("-")]
+
+
+def taken(context: click.Context) -> set[str]:
+    """What a command has understood: all values of its parameters."""
+    values = [value if isinstance(value, tuple) else (value,) for value in context.params.values()]
+    return {str(value) for several in values for value in several}
 
 
 def check_shell_line(line: str) -> None:
@@ -86,7 +105,7 @@ def check_shell_line(line: str) -> None:
         context = parsed(line)
         named = [word for word in words if word.endswith(".yaml")]
         assert set(named) <= ready_files().keys() | OWN_FILES, line
-        assert context.params is not None
+        assert set(given(line)) <= taken(context), line
 
 
 # shell
@@ -124,10 +143,27 @@ def test_the_program_s_own_example_is_a_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["tune serch my.yaml", "tune check my.yaml --smaple 3", "make everything", "tune init resnet99.yaml"]
+    "line",
+    [
+        "tune serch my.yaml",
+        "tune check my.yaml --smaple 3",
+        "make everything",
+        "tune init resnet99.yaml",
+        "tune data splt a b --val 0.2",
+        "tune data split a b --vla 0.2",
+        "tune data split a b --val much",
+    ],
 )
 def test_a_line_that_is_no_command_would_be_found(line: str) -> None:
     with pytest.raises((AssertionError, click.UsageError)):
+        check_shell_line(line)
+
+
+def test_a_word_that_a_command_leaves_out_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "tune check my.yaml --sample 3"
+    check_shell_line(line)
+    monkeypatch.setattr(get_command("check").params[0], "expose_value", False)
+    with pytest.raises(AssertionError, match=r"tune check my\.yaml --sample 3"):
         check_shell_line(line)
 
 

@@ -63,12 +63,27 @@ def test_what_a_killed_driver_left_unfinished_is_removed(tmp_path: Path) -> None
         assert all(path.exists() for path in kept)
 
 
-@pytest.mark.parametrize("name", ["trials", "logs", "report", "best", "journal.log", "driver.json", ".driver.lock"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trials",
+        "logs",
+        "report",
+        "best",
+        "journal.log",
+        "driver.json",
+        ".driver.lock",
+        "logs/ray.log",
+        "logs/trial-3.txt",
+        "logs/mlflow.db",
+        "logs/tensorboard/trial-00001",
+    ],
+)
 def test_a_link_in_a_run_is_refused(tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
     outside.write_text("precious")
     run = tmp_path / "run"
-    run.mkdir()
+    (run / name).parent.mkdir(parents=True)
     (run / name).symlink_to(outside)
     with pytest.raises(UserError, match="a link in a run's folder"), driving(run):
         pass

@@ -1,6 +1,8 @@
 """How good the best model is, picture by picture."""
 
+import numpy as np
 import pytest
+import torch
 from sklearn.metrics import r2_score
 
 from reports.evaluation import (
@@ -17,6 +19,7 @@ from reports.evaluation import (
 )
 from reports.model_figures import calibration_figure, confusion_figure, truth_figure
 from reports.predictions import HeldOut
+from trainables.training.scores import SCORES
 
 CLASSES = ("ants", "bees", "<wasps>")
 
@@ -64,8 +67,8 @@ def test_calibration_is_the_gap_between_sure_and_right() -> None:
 def test_measures_of_labels() -> None:
     pictures = [
         HeldOut("val", "a", (1, 0), (0.9, 0.8)),
-        HeldOut("val", "b", (1, 1), (0.3, 0.5)),
-        HeldOut("val", "c", (0, 0), (0.1, 0.2)),
+        HeldOut("val", "b", (1, 1), (0.3, 0.51)),
+        HeldOut("val", "c", (0, 0), (0.5, 0.2)),  # of one half it is not told
     ]
     first, second = labels_measures(pictures, ("red", "green"))
     assert (first.name, first.pictures, first.precision, first.recall) == ("red", 2, 1.0, 0.5)
@@ -95,3 +98,25 @@ def test_figures_of_the_best_model() -> None:
     assert calibration_figure(measures.calibration)["data"][1]["x"][-1] == pytest.approx(0.957, abs=0.01)
     assert truth_figure([(1, 2, "<b>")])["data"][1]["text"] == ["&lt;b&gt;"]
     assert truth_figure([])["data"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_measures_are_those_of_the_epochs(seed: int) -> None:
+    """The same pictures score the same here as in `trainables.training.scores`, with classes nobody has or says."""
+    draw = np.random.default_rng(seed)
+    names = tuple(f"class {n}" for n in range(7))
+    probabilities = np.round(draw.dirichlet(np.ones(7), size=12), 2)
+    labels = draw.integers(0, 4, size=12)
+    pictures = [one(str(n), int(labels[n]), *map(float, probabilities[n])) for n in range(12)]
+    measures = classification(pictures, names)
+    scores = SCORES["classification"](torch.tensor(probabilities), torch.tensor(labels))
+    assert measures.macro_f1 == pytest.approx(float(scores["f1"]))
+    assert measures.accuracy == pytest.approx(float(scores["accuracy"]))
+
+    several = np.round(draw.random((12, 4)), 1)  # many are one half
+    truth = draw.integers(0, 2, (12, 4))
+    truth[:, 3] = 0
+    pictures = [HeldOut("val", str(n), tuple(truth[n]), tuple(several[n])) for n in range(12)]
+    scores = SCORES["multilabel"](torch.tensor(several), torch.tensor(truth))
+    f1 = [measure.f1 for measure in labels_measures(pictures, names[:4])]
+    assert np.mean(f1) == pytest.approx(float(scores["f1"]))

@@ -462,6 +462,57 @@ def test_find_pictures(tmp_path: Path) -> None:
     assert names(tmp_path) == ["[x].png", "a.jpeg", "b/1.png", "b/2.JPG"]
 
 
+def test_what_cannot_be_looked_at_is_told_and_the_rest_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "nowhere.jpg").symlink_to(tmp_path / "missing")
+    found = {str(f.path)[-20:]: f.error for f in find_pictures(["x" * 5000, "y" * 300 + "*.jpg", tmp_path, "nul\0"])}
+    assert [error for error in found.values() if error is None] == [None]
+    by_name = {Path(path).name: error for path, error in found.items()}
+    assert by_name["a.jpg"] is None
+    assert by_name["pipe.jpg"] == "not a file"
+    assert by_name["nowhere.jpg"] == "No such file or directory"
+    assert found["x" * 20] == "File name too long"
+    assert len(found) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_folders_that_may_not_be_read_are_told(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("")
+    (tmp_path / "a").chmod(0)
+    try:
+        found = [(f.path.name, f.error) for f in find_pictures([tmp_path, tmp_path / "a" / "1.jpg"])]
+    finally:
+        (tmp_path / "a").chmod(0o755)
+    assert found == [("a", "Permission denied"), ("2.jpg", None), ("1.jpg", "Permission denied")]
+
+
+def test_folders_that_cannot_be_listed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("")
+    scandir = os.scandir
+
+    def denied(path: str | Path) -> object:
+        if Path(path).name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    found = [(f.path.name, f.error) for f in find_pictures([tmp_path])]
+    assert found == [("a", "Permission denied"), ("2.jpg", None)]
+
+
+def test_an_export_is_not_written_through_a_link_that_came_with_the_run(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (run / "best").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="a link in a run's folder"):
+        export_model(Sweep.open(run), run / "best")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_a_sweep_stands_for_its_best_model(run: Path, trained: Path, exported: Path) -> None:
     with pytest.raises(UserError, match=r"this sweep has no exported model yet; tune export"):
         Predictor.load(run)

@@ -114,7 +114,7 @@ def test_what_was_measured_checked_and_written(run: Path, exported: Path) -> Non
     )
     assert facts["checked"]["largest_difference"] < 1e-4
 
-    rows = read_predictions(exported / PREDICTIONS, classes=store.classes)
+    rows = read_predictions(exported / PREDICTIONS, classes=store.classes, task=store.task)
     for split in ("val", "test"):
         mine = [row for row in rows if row.split == split]
         assert [row.name for row in mine] == [store.names[i] for i in store.indices(split)]
@@ -255,7 +255,7 @@ def test_scores_are_what_the_trial_measured_with(task: str, loss: str) -> None:
     assert scores in SCORES
 
 
-HOSTILE = ("=cmd('calc')", "'quoted'", 'a "b", c', "two\nlines", "\u202eright to left", "-1")
+HOSTILE = ("=cmd('calc')", "'quoted'", 'a "b", c', "two\nlines", "one\rreturn", "\u202eright to left", "-1")
 
 
 def test_predictions_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_predictions_read_back_as_they_were_written(tmp_path: Path) -> None:
     with written(path, task="classification", classes=HOSTILE) as add:
         for truth, name in enumerate(HOSTILE):
             add("val", name, truth, scores)
-    rows = read_predictions(path, classes=HOSTILE)
+    rows = read_predictions(path, classes=HOSTILE, task="classification")
     best = len(HOSTILE) - 1
     assert rows == [HeldOut("val", name, truth, tuple(scores), best) for truth, name in enumerate(HOSTILE)]
     with path.open(newline="", encoding="utf-8") as file:
@@ -273,14 +273,15 @@ def test_predictions_read_back_as_they_were_written(tmp_path: Path) -> None:
 
     with written(path, task="regression", classes=("age", "=height")) as add:
         add("test", "1.jpg", [31.5, -2.0], [30.25, -1.5])
-    assert read_predictions(path, classes=("age", "=height")) == [HeldOut("test", "1.jpg", (31.5, -2.0), (30.25, -1.5))]
+    rows = read_predictions(path, classes=("age", "=height"), task="regression")
+    assert rows == [HeldOut("test", "1.jpg", (31.5, -2.0), (30.25, -1.5))]
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n", "split,name,truth,predicted,probability,p:a,p:b\nval,x,a,b\n"])
 def test_predictions_that_are_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / PREDICTIONS
     with pytest.raises(UserError, match="no predictions here"):
-        read_predictions(path, classes=("a", "b"))
+        read_predictions(path, classes=("a", "b"), task="classification")
     path.write_text(content)
     with pytest.raises(UserError, match=r"of other classes|cannot be read"):
-        read_predictions(path, classes=("a", "b"))
+        read_predictions(path, classes=("a", "b"), task="classification")

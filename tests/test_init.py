@@ -221,12 +221,18 @@ def test_uniform_bounds_that_are_none_are_refused():
     assert caught.value.where == "init_low"
 
 
-@pytest.mark.parametrize("init", [name for name in INITS if name != "constant"])
-def test_every_initialisation_can_be_learnt_from(init):
-    """Three steps lower the loss on pictures that a network can tell apart."""
-    network = build("small_cnn", init=init, init_std=0.1, seed=1).network
+def dark_and_bright():
+    """Pictures that a network can tell apart, float [20, 3, 32, 32], and their labels."""
+    torch.manual_seed(0)
     images = torch.rand(20, 3, 32, 32) * 0.2 + torch.arange(2.0).repeat(10).view(20, 1, 1, 1) * 0.5
-    labels = torch.arange(2).repeat(10)
+    return images, torch.arange(2).repeat(10)
+
+
+@pytest.mark.parametrize("init", [name for name in INITS if name != "constant"])  # that one: the next test
+def test_every_initialisation_can_be_learnt_from(init):
+    """Three steps lower the loss."""
+    network = build("small_cnn", init=init, init_std=0.1, seed=1).network
+    images, labels = dark_and_bright()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     losses = []
     for _ in range(4):
@@ -236,3 +242,20 @@ def test_every_initialisation_can_be_learnt_from(init):
         loss.backward()
         optimizer.step()
     assert losses[-1] < losses[0]
+
+
+def test_from_constant_weights_the_head_learns_and_hidden_channels_stay_alike():
+    """Channels that start the same get the same gradient; only the head's outputs have targets of their own."""
+    network = build("small_cnn", init="constant", init_value=0.01, seed=1).network
+    images, labels = dark_and_bright()
+    nn.functional.cross_entropy(network(images), labels).backward()
+    hidden, head = network.conv2[0].weight.grad, network.head.weight.grad
+    assert torch.allclose(hidden, hidden[:1].expand_as(hidden))
+    assert not torch.allclose(head[0], head[1])
+    optimizer = torch.optim.Adam(network.head.parameters(), lr=0.001)
+    for _ in range(100):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.8 * math.log(2)  # below what any head reaches that does not look at the pictures

@@ -17,7 +17,7 @@ from reports.sweep import Sweep
 from runs import Planned, add_trial, make_epoch, make_run
 from trainables.errors import UserError
 from tuning import logs
-from tuning.log_mlflow import SWEEP_TAG, MLflowLog
+from tuning.log_mlflow import DATABASE, SWEEP_TAG, MLflowLog
 from tuning.log_tensorboard import FOLDER, TensorBoardLog
 from tuning.logs import LOGGERS, check_loggers, following
 from tuning.spec import LoggerName, Spec
@@ -100,7 +100,7 @@ class _MLflow:
     make = MLflowLog
 
     def __init__(self) -> None:
-        self.mlflow = pytest.importorskip("mlflow")
+        self.mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'tuneyard[mlflow]'")
 
     def numbers(self, run: Path) -> Numbers:
         client = self._client(run)
@@ -125,7 +125,7 @@ class _MLflow:
         return {int(entry.data.tags["tuneyard.trial"]): entry for entry in kept}
 
 
-@pytest.fixture(params=["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow)])
+@pytest.fixture(params=["tensorboard", "mlflow"])
 def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -146,6 +146,7 @@ def test_what_is_read_back_is_the_ledger(run: Path, tool: Any) -> None:
     assert tool.described(run, 2)["state"] == "failed"
 
 
+@pytest.mark.parametrize("tool", ["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("closed", [True, False], ids=["stopped", "killed"])
 def test_a_resumed_sweep_doubles_nothing(run: Path, tool: Any, closed: bool) -> None:
     first = tool.make(Sweep.open(run))
@@ -159,12 +160,22 @@ def test_a_resumed_sweep_doubles_nothing(run: Path, tool: Any, closed: bool) -> 
     assert tool.numbers(run) == of_ledger(trials)
 
 
-def test_a_folder_that_is_a_link_is_refused(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (TensorBoardLog, "logs"),
+        (TensorBoardLog, FOLDER),
+        (MLflowLog, "logs"),
+        (MLflowLog, DATABASE),
+        (MLflowLog, f"{DATABASE}-journal"),
+    ],
+)
+def test_what_is_a_link_is_refused(run: Path, tmp_path: Path, make: Any, name: str) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (run / "logs").mkdir()
-    (run / FOLDER).symlink_to(tmp_path / "elsewhere")
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="a link in a run's folder"):
-        TensorBoardLog(Sweep.open(run))
+        make(Sweep.open(run))
 
 
 def test_the_table_has_what_the_settings_offer() -> None:

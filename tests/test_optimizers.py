@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
+from trainables.arithmetic import Arithmetic, Preparation
 from trainables.checkpoint import Snapshot
 from trainables.errors import UserError
 from trainables.settings import Optimizer, Schedule, TrialSettings
 from trainables.training.checks import milestones_of
-from trainables.training.loop import Arithmetic, Learning, Preparation, train
+from trainables.training.loop import Learning, train
 from trainables.training.losses import build_loss
 from trainables.training.metrics import RunningMetrics
 from trainables.training.mixing import Mixing

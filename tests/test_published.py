@@ -272,9 +272,11 @@ class TestOtherFormats:
         assert np.array_equal(catalog.content(1), pictures[1].T)
 
     @pytest.mark.parametrize(("source", "key"), [("cifar10", "labels"), ("cifar100", "fine_labels")])
-    def test_cifar(self, tmp_path, monkeypatch, source, key):
+    @pytest.mark.parametrize("place", ["", "base", "elsewhere"])
+    def test_cifar(self, tmp_path, monkeypatch, source, key, place):
+        """In torchvision's folder, the folder itself, and one of another name."""
         dataset = getattr(datasets, SETS[source].dataset)
-        folder = tmp_path / dataset.base_folder
+        folder = tmp_path / ("elsewhere" if place == "elsewhere" else dataset.base_folder)
         folder.mkdir()
         count = 2 * len(SETS[source].classes)
         data = np.random.default_rng(0).integers(0, 256, (count, 3072), dtype=np.uint8)
@@ -286,7 +288,8 @@ class TestOtherFormats:
         monkeypatch.setattr(dataset, "train_list", [["train_batch", md5(content)]])
         monkeypatch.setattr(dataset, "test_list", [["test_batch", md5(content)]])
         monkeypatch.setattr(dataset, "meta", {**dataset.meta, "filename": "names", "md5": md5(meta)})
-        catalog = read(tmp_path, source)
+        root = folder if place else tmp_path
+        catalog = read(root, source)
         assert catalog.channels == 3
         assert np.array_equal(catalog.content(5), data[5].reshape(3, 32, 32).transpose(1, 2, 0))
 
@@ -295,8 +298,12 @@ class TestOtherFormats:
                 return (Path.touch, (tmp_path / "opened",))
 
         (folder / "train_batch").write_bytes(pickle.dumps(Bomb()))
-        assert "wrong MD5 checksum" in error_of(tmp_path, source=source)
+        assert "wrong MD5 checksum" in error_of(root, source=source)
         assert not (tmp_path / "opened").exists()
+
+        (folder / "test_batch").rename(tmp_path / "test_batch")  # torchvision would not find it there
+        assert "_batch is missing" in error_of(root, source=source)
+        assert "_batch is missing" in error_of(tmp_path, source=source)
 
     def test_svhn(self, tmp_path, monkeypatch):
         data = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 20), dtype=np.uint8)
@@ -307,9 +314,10 @@ class TestOtherFormats:
         assert np.array_equal(catalog.content(7), data[..., 7])
         assert [picture.label for picture in catalog.pictures[7:11]] == [8, 9, 0, 1]
 
-    def test_stl10(self, tmp_path, monkeypatch):
-        folder = tmp_path / datasets.STL10.base_folder
-        folder.mkdir()
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_stl10(self, tmp_path, monkeypatch, flat):
+        folder = tmp_path if flat else tmp_path / datasets.STL10.base_folder
+        folder.mkdir(exist_ok=True)
         data = np.random.default_rng(0).integers(0, 256, (20, 3, 96, 96), dtype=np.uint8)
         contents = {"X.bin": data.tobytes(), "y.bin": bytes([n % 10 + 1 for n in range(20)]), "unlabeled.bin": b""}
         for name, content in contents.items():

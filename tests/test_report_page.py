@@ -13,18 +13,26 @@ from PIL import Image
 from rich.console import Console
 
 from big_run import make_big_run
-from report_parts import SECTIONS, add_predictions
+from report_parts import SECTIONS, add_predictions, trial
+from reports.charts import MOST_BARS, MOST_CURVES, MOST_POINTS, curves_of, history_of, timeline_of
+from reports.comparison_section import add_comparisons
 from reports.leaderboard_section import failures
 from reports.ledger import Ledger
 from reports.markup import Markup, bdi, chart_text, definitions, html_table, safe_json, tag, whole_text
 from reports.page import Page
 from reports.predictions import written
+from reports.record_section import warnings
 from reports.results import Results
+from reports.study_charts import MOST_DOTS, MOST_JUDGED, MOST_LINES, MOST_TRIALS, sampled_study
 from reports.sweep import Sweep
 from reports.tables import Table
+from reports.thumbnails import thumbnails
 from reports.write import write_report
 from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.errors import UserError
+from trainables.models.init import InitReport
+from tuning.space import Float
+from tuning.spec import Spec
 
 _VOID = {"meta", "link", "input", "img", "br", "!doctype"}
 
@@ -348,6 +356,24 @@ def test_thumbnails_of_pictures_that_are_there(tmp_path: Path) -> None:
     assert page.sections["model"].count("gone") == 4
 
 
+def test_a_picture_from_a_stranger_starts_no_other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    folder = tmp_path / "pics" / "val" / "ants"
+    folder.mkdir(parents=True)
+    for split, label in (("train", "ants"), ("train", "bees"), ("val", "bees")):
+        (tmp_path / "pics" / split / label).mkdir(parents=True)
+        Image.new("RGB", (200, 200)).save(tmp_path / "pics" / split / label / "1.png")
+    Image.new("RGB", (200, 200)).save(folder / "1.jpg", "EPS")
+    Image.new("RGB", (30, 20)).save(folder / "2.png")
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *words, **_: started.append(words))
+    sweep = Sweep.open(make_run(tmp_path))
+    sweep.record["spec"]["data"] |= {"source": "folder", "path": "pics"}
+    assert list(thumbnails(sweep, ["val/ants/1.jpg", "val/ants/2.png"])) == ["val/ants/2.png"]
+    assert not started
+
+
 def test_digits_are_shown_from_scikit_learn(tmp_path: Path) -> None:
     classes = tuple("0123456789")
     run = make_run(tmp_path, classes=classes)
@@ -366,7 +392,15 @@ def test_an_export_of_another_trial_is_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "split,name\n", "split,name,truth,predicted,probability,p:ants,p:bees\nval,a,x,y,z,1,2\n"]
+    "text",
+    [
+        "",
+        "split,name\n",
+        "split,name,truth,predicted,probability,p:ants,p:bees\nval,a,x,y,z,1,2\n",
+        "split,name,truth,predicted,probability,p:ants,p:bees\nval,a,ants,bees,1,0,nan\n",
+        "split,name,truth,predicted,probability,p:ants,p:bees\nval,a,ants,bees,1,-0.5,1.5\n",
+        "split,name,truth:ants,truth:bees,p:ants,p:bees\nval,a,0,1,0,1\n",
+    ],
 )
 def test_predictions_that_cannot_be_read_cost_no_report(tmp_path: Path, text: str) -> None:
     run = make_run(tmp_path)
@@ -389,7 +423,83 @@ def test_confusions_of_many_classes(tmp_path: Path, classes: int, expected: str)
     assert ("confusion" in page.data("figures")) == (classes == 30)
 
 
+# what was warned of, and comparisons
+
+
+def test_every_warning_is_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    record = json.loads((run / "sweep.json").read_text())
+    partly = {"kind": "file", "path": "w.pth", "digest": "0" * 64, "head": False}
+    whole = InitReport("sparse", ("fc.weight",)).summary()
+    kept = InitReport("sparse", ("fc.weight",), (("conv1.weight", "4 dimensions"),)).summary()
+    record |= {
+        "notes": ["a class has one picture"],
+        "initialisation": [f"resnet18, weights none, {whole}", f"resnet18, weights a.pth, {kept}"],
+        "weights": {
+            "none": record["weights"]["none"],
+            "a.pth": {"resnet18": {**partly, "note": "3 missing", "random": ["conv1.weight"], "unused": []}},
+            "b.pth": {"resnet18": {**partly, "note": "2 unexpected", "random": [], "unused": ["extra"]}},
+            "c.pth": {"resnet18": {**partly, "note": "all fits", "random": [], "unused": []}},
+        },
+    }
+    (run / "sweep.json").write_text(json.dumps(record))
+    told = warnings(Results.of(Sweep.open(run)))
+    assert told[:4] == [
+        "a class has one picture", "3 missing", "2 unexpected", f"resnet18, weights a.pth, {kept}",
+    ]  # fmt: skip
+    assert not [line for line in told if "all fits" in line or line.endswith(whole)]
+
+
+def test_two_numbers_have_a_grid_though_there_is_no_choice(tmp_path: Path) -> None:
+    space = {"lr": Float(1e-5, 1e-1, log=True), "gamma": Float(0.1, 0.9)}
+    results = _exploring(tmp_path, space)
+    page = Page(title="", lead=Markup(""))
+    add_comparisons(page, results)
+    said = Reader(page.html()).sections["comparisons"]
+    assert "explores no setting that is a choice" in said
+    assert "lr × gamma" in said
+
+
+def test_settings_beyond_the_most_that_are_paired_are_named(tmp_path: Path) -> None:
+    names = [
+        "lr", "gamma", "momentum", "weight_decay", "label_smoothing", "dropout", "mixup", "cutmix", "beta1", "beta2",
+    ]  # fmt: skip
+    page = Page(title="", lead=Markup(""))
+    add_comparisons(page, _exploring(tmp_path, {name: Float(0.1, 0.9) for name in names}))
+    assert "Of the first 8 settings; not of beta1, beta2." in Reader(page.html()).sections["comparisons"]
+
+
+def _exploring(tmp_path: Path, space: dict[str, Float]) -> Results:
+    """Results of trials whose settings are such numbers."""
+    sweep = Sweep.open(make_run(tmp_path, trials=[]))
+    sweep.record["spec"]["space"] = space
+    trials = [
+        dataclasses.replace(
+            trial(n, values=[n / 10]), settings={"model": "resnet18", **dict.fromkeys(space, 0.1 + n / 10)}
+        )
+        for n in range(4)
+    ]
+    return dataclasses.replace(Results.of(sweep), trials=trials)
+
+
 # size and peace
+
+
+def test_at_ten_thousand_trials_every_chart_is_a_sample_with_the_best_in_it() -> None:
+    trials = [
+        trial(n, values=[1.0 if n == 7779 else (n % 997) / 1000], params={"lr": 1e-5 + n / 2e6, "freeze": "none"}, at=n)
+        for n in range(10_000)
+    ]
+    history = history_of(trials, mode="max")
+    assert len(history.points) == MOST_POINTS
+    assert 7779 in {point.number for point in history.points}
+    curves = curves_of(trials, metric="val_accuracy", mode="max").curves
+    assert (len(curves), curves[0].number) == (MOST_CURVES, 7779)
+    assert len(timeline_of(trials).bars) == MOST_BARS
+    for most in (MOST_TRIALS, MOST_JUDGED, MOST_LINES, MOST_DOTS):
+        sample = sampled_study(trials, mode="max", most=most)
+        assert (sample.trials, sample.left_out) == (most, 10_000 - most)
+        assert sample.study.best_value == 1.0
 
 
 def test_a_large_report_is_sampled_and_says_so(tmp_path: Path) -> None:
@@ -440,3 +550,50 @@ def test_a_report_that_fails_costs_the_sweep_nothing(
     console = Console(file=io.StringIO(), width=200)
     assert said in session._report(Sweep.open(make_run(tmp_path)), console)
     assert ("Traceback" in console.file.getvalue()) == isinstance(error, KeyError)  # type: ignore[attr-defined]
+
+
+def test_an_export_that_fails_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuning import session
+    from tuning.runner import Outcome
+
+    asked: list[dict] = []
+
+    def fail(*_: object, **options: object) -> None:
+        asked.append(options)
+        raise RuntimeError("CUDA is gone")
+
+    monkeypatch.setattr(session, "export_model", fail)
+    sweep = Sweep.open(make_run(tmp_path))
+    console = Console(file=io.StringIO(), width=200)
+    outcome = Outcome(ended="trials", best=sweep.ledger().best(), counts={"complete": 3})
+    spec = Spec.from_json(sweep.record["spec"], base=tmp_path)
+    assert session._conclude(sweep, spec, None, outcome, console) == 0  # type: ignore[arg-type]
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "RuntimeError: CUDA is gone" in said
+    assert f"model    not exported; try again: tune export {sweep.folder}" in said
+    assert f"report   {sweep.folder / 'report' / 'index.html'}" in said
+    assert f"tune resume {sweep.folder}" in said
+    assert asked[0]["device"].type == "cpu"
+
+
+def test_a_page_that_is_no_report_stays(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    with pytest.raises(UserError, match="holds another page"):
+        write_report(sweep, tmp_path / "site")
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+    assert len(list((tmp_path / "site").iterdir())) == 1
+    write_report(sweep, tmp_path / "own")
+    write_report(sweep, tmp_path / "own")
+
+
+def test_a_report_is_not_written_through_a_link_that_came_with_the_run(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path / "runs"))
+    (tmp_path / "elsewhere").mkdir()
+    (sweep.folder / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="a link in a run's folder"):
+        write_report(sweep, sweep.folder / "report")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    (tmp_path / "mine").symlink_to(tmp_path / "elsewhere")  # one's own link is one's own choice
+    write_report(sweep, tmp_path / "mine")

@@ -216,6 +216,29 @@ def test_every_setting_is_documented(record):
             "space.init_mode: does nothing with init orthogonal",
         ),
         (
+            f"{SMALL}trial: {{loss: mse, label_smoothing: 0.1}}\n",
+            "trial.label_smoothing: does nothing with loss mse",
+        ),
+        (
+            f"{SMALL}  optimizer: [adamw, adam]\ntrial: {{nesterov: true}}\n",
+            "trial.nesterov: does nothing with optimizer adamw or adam",
+        ),
+        (f"{SMALL}trial: {{schedule: constant, gamma: 0.1}}\n", "trial.gamma: does nothing with schedule constant"),
+        (
+            f"{SMALL}  loss: [auto, focal]\nsearch: {{metric: val_loss}}\n",
+            "search.metric: val_loss is each trial's own loss, and loss may differ: such numbers do not compare; set"
+            " search.metric: val_accuracy",
+        ),
+        (
+            f"{SMALL}  label_smoothing: [0, 0.1]\nsearch: {{metric: val_loss}}\n",
+            "search.metric: val_loss is each trial's own loss, and label_smoothing may differ: such numbers do not"
+            " compare; set search.metric: val_accuracy",
+        ),
+        (
+            f"data: {{source: csv, path: table.csv, task: regression}}\n{SMALL}  loss: [mse, margin_ranking]\n",
+            "loss: margin_ranking learns an order and no numbers, which val_mae measures; give it a sweep of its own",
+        ),
+        (
             f"{SMALL}  model: [resnet18, squeezenet1_1]\ntrial: {{loss: bce}}\n",
             "loss: bce wants outputs below zero, which squeezenet1_1 does not give in classification",
         ),
@@ -232,6 +255,10 @@ def test_advice(load, text, line):
         "  optimizer: [sgd, adam, lbfgs]\n  beta2: {low: 0.9, high: 0.99, when: {optimizer: adam}}\n",
         "  label_smoothing: [0, 0.1]\n",  # of the loss that `auto` is
         "  loss: [auto, kl_div]\n  label_smoothing: [0, 0.1]\n",
+        "  optimizer: [sgd, adamw]\ntrial: {nesterov: true}\n",  # of use in the first
+        "trial: {optimizer: lbfgs, weight_decay: 0, layer_decay: 1, clip_grad_norm: 0.0, nesterov: false}\n",
+        "  loss: [auto, cross_entropy]\nsearch: {metric: val_loss}\n",  # one and the same
+        "  weight_decay: [0, 0.1]\ntrial: {loss: focal, label_smoothing: 0}\nsearch: {metric: val_loss}\n",
     ],
 )
 def test_advice_is_silent_where_conditions_are_right(load, text):

@@ -181,6 +181,13 @@ def test_csv_guards_against_formulas_and_keeps_the_rest_whole() -> None:
     assert {row[1] for row in rows[1:]} == {"-1.5"}  # a number is no text: it stays a number
 
 
+@pytest.mark.parametrize("text", ["a\rb", "\r", "a\r\nb", "x\n\ry"])
+def test_csv_keeps_carriage_returns(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(to_csv(Table("", (text, "=n"), ((text, 1), ("plain", 2)))), newline="")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [[text, "'=n"], [text, "1"], ["plain", "2"]]
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1"])
 def test_csv_formulas(text: str) -> None:
     assert csv_cell(text) == "'" + text

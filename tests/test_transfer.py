@@ -1,5 +1,6 @@
 """Starting from one's own network: an exported folder, a sweep's folder, or part of a state dict."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from report_parts import trial
+from reports.answers import winner_file
 from reports.modelfile import DESCRIPTION, WEIGHTS, Description, read_description
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep
@@ -20,7 +23,7 @@ from trainables.models.exported import find_exported
 from trainables.models.weights import Weights, resolve_weights
 from trainables.settings import TrialSettings
 from tuning.revise import Revision, revise
-from tuning.setup import create_sweep, open_sweep
+from tuning.setup import _keep_exported, create_sweep, open_sweep
 from tuning.spec import load_spec
 
 NONE = Weights("none", None, None, "")
@@ -230,13 +233,42 @@ def test_a_sweep_keeps_the_weights_it_began_with_when_the_first_one_is_exported_
     export(best, build(seed=10))
     reopened, _, _ = open_sweep(sweep.folder, console=Console(quiet=True))
     weights = Weights(**weights_here(reopened, {"weights": "runs/first", "model": MODEL}))
-    assert Path(weights.path).parent == sweep.folder.absolute()
+    copy = f"start-{weights.digest[:12]}"
+    assert Path(weights.path) == sweep.folder.absolute() / copy / WEIGHTS
     assert torch.equal(build(weights).network.conv1[0].weight, before["conv1.0.weight"])
     # And when the run is taken elsewhere.
     moved = sweep.folder.rename(tmp_path / "moved")
     again = Weights(**weights_here(Sweep.open(moved), {"weights": "runs/first", "model": MODEL}))
     assert again.digest == weights.digest
-    assert Path(again.path).parent == moved
+    assert Path(again.path) == moved / copy / WEIGHTS
+
+
+def test_the_winner_s_file_goes_on_with_the_head_too(tmp_path):
+    best = export(tmp_path / "runs" / "first" / "best", build(classes=10, seed=9), classes=tuple("0123456789"))
+    sweep, _ = make_sweep(tmp_path)
+    known = sweep.record["weights"]["runs/first"]["small_cnn"]
+    assert known["head"]
+    shutil.rmtree(best)
+    settings = {"model": MODEL, "image_size": 32, "weights": "runs/first", "init": "default"}
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "best.yaml"
+    file.write_text(winner_file(sweep, dataclasses.replace(trial(0, values=[0.5], params={}), settings=settings)))
+    console = Console(quiet=True)
+    again = create_sweep(load_spec(file), text="", name="third", runs=tmp_path / "runs", console=console)
+    ((found,),) = (by_model.values() for by_model in again.record["weights"].values())
+    assert (found["head"], found["digest"]) == (True, known["digest"])
+
+
+def test_weights_that_a_former_version_kept_stay_where_they_are(best, tmp_path):
+    sweep, _ = make_sweep(tmp_path)
+    known = sweep.record["weights"]["runs/first"]["small_cnn"]
+    former = sweep.folder.absolute() / f"start-{known['digest'][:12]}.safetensors"
+    shutil.move(known["path"], former)
+    shutil.rmtree(former.with_suffix(""))
+    known["path"] = str(former)
+    _keep_exported(sweep.record["weights"], tmp_path, sweep.folder, named=sweep.folder)
+    assert known["path"] == str(former)
+    assert former.is_file()
 
 
 def test_weights_that_a_wider_choice_brings_are_kept_and_said_too(best, tmp_path):
@@ -249,7 +281,7 @@ def test_weights_that_a_wider_choice_brings_are_kept_and_said_too(best, tmp_path
     console = Console(record=True, width=1000, force_terminal=False)
     wider, _, _ = open_sweep(sweep.folder, console=console)
     known = Sweep.open(sweep.folder).record["weights"]["runs/first"]["small_cnn"]
-    assert known["path"] == str((sweep.folder / f"start-{file_digest(best / WEIGHTS)[:12]}.safetensors").absolute())
+    assert known["path"] == str(sweep.folder.absolute() / f"start-{file_digest(best / WEIGHTS)[:12]}" / WEIGHTS)
     assert file_digest(Path(known["path"])) == known["digest"]
     line = "small_cnn, weights runs/first, init sparse: 1 weight drawn"
     assert line in wider.record["initialisation"]

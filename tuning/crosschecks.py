@@ -14,7 +14,7 @@ from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.models import zoo
 from trainables.settings import Optimizer, TrialSettings
-from trainables.tasks import loss_for
+from trainables.tasks import loss_for, metric_for
 from trainables.training.checks import checks_for, milestones_of
 from tuning.checking import Problems, Shown
 from tuning.space import Choice, Float, Space, Value, combinations
@@ -79,6 +79,7 @@ _ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
     "init_value": ("init", ("constant",)),
     "init_sparsity": ("init", ("sparse",)),
 }
+_SHAPES_LOSS = tuple(name for name, (parent, _) in _ONLY_WITH.items() if parent == "loss")
 
 
 def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, problems: Problems, *, task: Task) -> None:
@@ -117,6 +118,7 @@ def advice(spec: "Spec") -> list[str]:
         *_falling(spec),
         *_warming(spec),
         *_ranking(spec),
+        *_comparing(spec),
         *_drawing(spec),
         *_clipping(spec),
     ]
@@ -161,14 +163,23 @@ def _with_place(error: UserError, file: YamlFile, key: KeyPath, params: Mapping[
 def _unused(spec: "Spec") -> list[str]:
     lines = []
     for name, (parent, values) in _ONLY_WITH.items():
-        possible = [_value(spec, params, parent) for params in _known(spec, {name, parent}) if name in params]
+        fixed = name in spec.trial and name not in spec.space and not _is_off(name, spec.trial[name])
+        combined = [params for params in _known(spec, {name, parent}) if fixed or name in params]
+        possible = [_value(spec, params, parent) for params in combined]
         useful = [value for value in possible if _meant(spec, parent, value) in values]
         if possible and not useful:
-            lines.append(f"space.{name}: does nothing with {parent} {_meant(spec, parent, possible[0])}")
-        elif len(useful) < len(possible):
+            section = "trial" if fixed else "space"
+            with_these = " or ".join(dict.fromkeys(str(_meant(spec, parent, value)) for value in possible))
+            lines.append(f"{section}.{name}: does nothing with {parent} {with_these}")
+        elif len(useful) < len(possible) and not fixed:  # what is fixed is of use in the others
             listed = ", ".join(str(value) for value in dict.fromkeys(useful))
             lines.append(f"space.{name}: does nothing in some trials; add `when: {{{parent}: [{listed}]}}`")
     return lines
+
+
+def _is_off(name: str, value: Value) -> bool:
+    """Whether a setting asks for nothing: nobody misses it where it has no effect."""
+    return value in (0, "none", "auto") or (name in ("head_lr_factor", "layer_decay") and value == 1)
 
 
 def _meant(spec: "Spec", name: str, value: Value) -> Value:
@@ -211,13 +222,30 @@ def _warming(spec: "Spec") -> list[str]:
 
 
 def _ranking(spec: "Spec") -> list[str]:
-    losses = [_value(spec, params, "loss") for params in _known(spec, {"loss"})]
+    losses = {_value(spec, params, "loss") for params in _known(spec, {"loss"})}
     if "margin_ranking" in losses and spec.search.metric != "val_loss":
-        return [
-            f"loss: margin_ranking learns an order and no numbers, which {spec.search.metric} measures; set"
-            " search.metric: val_loss"
-        ]
+        remedy = "give it a sweep of its own" if len(losses) > 1 else "set search.metric: val_loss"
+        return [f"loss: margin_ranking learns an order and no numbers, which {spec.search.metric} measures; {remedy}"]
     return []
+
+
+def _comparing(spec: "Spec") -> list[str]:
+    """Trials are ranked by a loss that is not the same in all of them."""
+    if spec.search.metric != "val_loss":
+        return []
+    losses = set()
+    for params in _known(spec, {"loss", *_SHAPES_LOSS}):
+        loss = _meant(spec, "loss", _value(spec, params, "loss"))
+        shape = [_value(spec, params, name) for name in _SHAPES_LOSS if loss in _ONLY_WITH[name][1]]
+        losses.add((loss, *shape))
+    if len(losses) < 2:
+        return []
+    explored = ", ".join(name for name in spec.space if name in ("loss", *_SHAPES_LOSS))
+    metric = metric_for("auto", task=spec.data.task)
+    return [
+        f"search.metric: val_loss is each trial's own loss, and {explored} may differ: such numbers do not compare;"
+        f" set search.metric: {metric}"
+    ]
 
 
 def _drawing(spec: "Spec") -> list[str]:

@@ -22,6 +22,7 @@ from trainables.errors import UserError
 
 HOST = "127.0.0.1"  # this machine alone: there is no password
 MODULE, EXTRA = "optuna_dashboard", "dashboard"
+_OWN_NAMES = (HOST, "localhost")
 _READING = ("GET", "HEAD", "OPTIONS")
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -42,7 +43,7 @@ def dashboard_server(sweep: Sweep, *, port: int) -> WSGIServer:
     check_dashboard()
     from optuna_dashboard import wsgi
 
-    app = read_only(wsgi(sweep.ledger().study._storage))
+    app = local_only(read_only(wsgi(sweep.ledger().study._storage)))
     try:
         return make_server(HOST, port, app, server_class=_Server, handler_class=_Handler)
     except (OSError, OverflowError) as error:
@@ -62,13 +63,33 @@ def read_only(app: App) -> App:
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("REQUEST_METHOD") in _READING:
             return app(environ, start_response)
-        status = HTTPStatus.FORBIDDEN
-        body = json.dumps({"reason": "tuneyard shows the sweep without changing it"}).encode()
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [body]
+        return _refused(start_response, "tuneyard shows the sweep without changing it")
 
     return guarded
+
+
+def local_only(app: App) -> App:
+    """A web application that answers only those who ask for this machine by its own name or number.
+
+    A page from elsewhere can have its own name lead to this machine (DNS rebinding) and would then be let in by the
+    browser as the same site; the name it asks for gives it away.
+    """
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
+        if host.lower() in _OWN_NAMES:
+            return app(environ, start_response)
+        return _refused(start_response, f"tuneyard answers to {' and '.join(_OWN_NAMES)} alone")
+
+    return guarded
+
+
+def _refused(start_response: Callable[..., Any], reason: str) -> list[bytes]:
+    status = HTTPStatus.FORBIDDEN
+    body = json.dumps({"reason": reason}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from reports.folders import refuse_links
 from reports.ledger import TrialRecord
 from reports.sweep import Sweep
 
@@ -31,9 +32,17 @@ _LONGEST = 500  # characters of a parameter
 
 
 class MLflowLog:
-    """Metrics by the ledger's names (`val_loss`, `lr`, …), a step an epoch; all settings of a trial as parameters."""
+    """Metrics by the ledger's names (`val_loss`, `lr`, …), a step an epoch; all settings of a trial as parameters.
+
+    Args:
+        sweep: the sweep; its driver is the only writer.
+
+    Raises:
+        UserError: the database or its folder is a link, which a run from a stranger might hold.
+    """
 
     def __init__(self, sweep: Sweep) -> None:
+        refuse_links(sweep.folder, DATABASE, *(DATABASE + suffix for suffix in ("-journal", "-wal", "-shm")))
         self._sweep = sweep
         self._created_ms = int(datetime.fromisoformat(sweep.record["created"]).timestamp() * 1000)
         # A sweep may be renamed and moved; when it was made, and from which file, stays.
@@ -59,9 +68,10 @@ class MLflowLog:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else MLflow tells its makers of its use
         from mlflow import MlflowClient
 
-        local = (self._sweep.folder / DATABASE).resolve()
-        local.parent.mkdir(exist_ok=True)
+        local = self._sweep.folder.resolve() / DATABASE
         server = os.environ.get("MLFLOW_TRACKING_URI")
+        if not server:
+            local.parent.mkdir(exist_ok=True)
         client = MlflowClient(tracking_uri=server or f"sqlite:///{local}")
         experiment = client.get_experiment_by_name(self._sweep.name)
         # Nothing is put there, but without a server MLflow would note the current folder.

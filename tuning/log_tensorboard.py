@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.folders import refuse_links
 from reports.ledger import TrialRecord
 from reports.sweep import Sweep
-from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -40,9 +40,7 @@ class TensorBoardLog:
 
     def __init__(self, sweep: Sweep) -> None:
         self._folder = sweep.folder / FOLDER
-        for path in (self._folder, self._folder.parent):
-            if path.is_symlink():
-                raise UserError("a link in a run's folder", where=str(path), hint="put the folder itself there")
+        refuse_links(sweep.folder, FOLDER)
         self._metric = sweep.metric
         self._created = datetime.fromisoformat(sweep.record["created"]).timestamp()
         self._writers: dict[int, SummaryWriter] = {}

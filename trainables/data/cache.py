@@ -97,8 +97,8 @@ def clear(cache: Path) -> int:
                         _remove(path)
                 except Timeout:
                     continue
-            for lock in folder.glob(".*-*.lock"):  # of single chunks; two that hold one would only do the same work
-                lock.unlink(missing_ok=True)
+            for spare in folder.glob(".*-*.lock"):  # of single chunks; two that hold one would only do the same work
+                spare.unlink(missing_ok=True)
     return freed
 
 

@@ -63,10 +63,10 @@ def csv_catalog(
     labels = [target if isinstance(target, int) else 0 for target in targets]
     values = [() if isinstance(target, int) else target for target in targets]
     splits, notes = _splits(path, rows, labels, classes if task == "classification" else None, (val, test), seed)
-    if outside := [row.name for row in rows if row.name.startswith(("/", "../")) or Path(row.name).is_absolute()]:
+    if outside := [row.name for row in rows if Path(row.name).is_absolute()]:
         notes.append(
-            f"{len(outside)} pictures are not below {root} ({few(outside, limit=2)}): a model that is given away names"
-            " them so; data.root: a folder above all of them keeps it out"
+            f"pictures not below {root} keep their whole paths, also in an exported model ({few(outside, limit=2)});"
+            " data.root may be a folder above them"
         )
     pictures = tuple(
         Picture(row.name, label, split, numbers)
