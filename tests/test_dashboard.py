@@ -126,5 +126,8 @@ def test_the_command_says_where_and_ends_with_ctrl_c(run: Path) -> None:
         assert line.startswith("http://127.0.0.1:"), process.stderr.read()
         assert ask(line.split()[0], "/api/studies")["study_summaries"]
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        try:
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()  # else its pipes would be waited for as long as it lives
         assert process.stderr.read() == "ended\n"

@@ -1,5 +1,6 @@
 """`tune dashboard RUN`: optuna-dashboard on a sweep."""
 
+import signal
 from pathlib import Path
 
 import click
@@ -25,6 +26,8 @@ def dashboard(run: str, runs: Path, port: int) -> None:
     from reports.sweep import Sweep, find_run
 
     with dashboard_server(Sweep.open(find_run(run, runs=runs)), port=port) as server:
+        # Shells start what runs in the background deaf to Ctrl-C; `kill -INT` is to end it all the same.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         click.echo(f"{address(server)}   (Ctrl-C ends it)")
         try:
             server.serve_forever()

@@ -27,7 +27,7 @@ _WIDEST = 40  # columns for labels on a terminal
 @click.option("--json", "form", flag_value="json", help="Print a JSON list, with the likeliest classes.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV, a line a picture.")
 @click.option(
-    "--top", type=click.IntRange(1), help="How many of the likeliest classes to tell.  [default: 5 in JSON, else 1]"
+    "--top", type=click.IntRange(1), help="How many of the likeliest classes to tell: by default 5 in JSON, else 1."
 )
 @click.option(
     "--threshold",
