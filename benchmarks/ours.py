@@ -1,124 +1,81 @@
-"""The same work through tuneyard, with all that a sweep does: ledger, checkpoints, report and exported model.
+"""The same work through tuneyard: the program that a user calls, with its ledger, checkpoints, report and model.
 
-score = with_tuneyard(work, folder)
-score = nothing_with_tuneyard(work, folder)     # the engine alone: real ledger, real Ray, trials without work
+file = write_sweep_file(work, folder / "sweep.yaml", search={"pruner": "none"}, first=work.configs())
+subprocess.run(search_command(file, runs=folder))
+score_of(folder / "sweep", wall_s=31.4)
 """
 
-import time
-from collections.abc import Generator
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+import yaml
 
-from benchmarks.work import BATCH_SIZES, GAMMA, LR, MOMENTUM, Score, Work
-from reports.export import export_model
-from reports.ledger import Ledger
-from reports.write import write_report
-from trainables.data.sources import DataSettings
-from trainables.files import checkpoint_path
-from trainables.ray_trial import Worker
-from tuning.cluster import ray_session
-from tuning.conductor import Conductor, Job
-from tuning.engine import Engine
-from tuning.retention import Retention
-from tuning.runner import driving, run_sweep
-from tuning.setup import create_sweep, open_sweep
-from tuning.space import Choice, Float, Space
-from tuning.spec import ResourceSettings, SearchSettings, Spec
-
-SPACE: Space = {
-    "lr": Float(*LR, log=True),
-    "batch_size": Choice(BATCH_SIZES),
-    "momentum": Float(*MOMENTUM),
-    "gamma": Float(*GAMMA),
-}  # and "freeze", where the work has several
+from benchmarks.work import BATCH_SIZES, GAMMA, LR, MOMENTUM, Config, Score, Work
+from reports.sweep import Sweep
 
 
-def spec_of(work: Work) -> Spec:
-    """The work as a sweep. `.npz` stands for the embedded digits, from which it was made."""
+def write_sweep_file(
+    work: Work,
+    file: Path,
+    *,
+    trial: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
+    first: Sequence[Config] = (),
+) -> Path:
+    """Writes the work as a sweep file. `.npz` stands for the embedded digits, from which it was made.
+
+    trial, search: more of these sections. first: configurations to begin with.
+    """
     digits = work.pictures.endswith(".npz")
-    data = DataSettings() if digits else DataSettings(source="folder", path=str(Path(work.pictures).resolve()))
-    trial = {
+    space: dict[str, Any] = {
+        "lr": {"low": LR[0], "high": LR[1], "log": True},
+        "batch_size": list(BATCH_SIZES),
+        "momentum": {"low": MOMENTUM[0], "high": MOMENTUM[1]},
+        "gamma": {"low": GAMMA[0], "high": GAMMA[1]},
+    }
+    fixed: dict[str, Any] = {
         "model": work.model,
         "weights": work.weights or "none",
         "image_size": work.image_size,
-        "center_crop": 1.0 if digits else 0.875,
         "augment": "standard" if work.random_views else "none",
         "optimizer": "sgd",
         "schedule": "step",
         "step_size": work.step_size,
         "epochs": work.epochs,
         "seed": work.seed,
+        **(trial or {}),
     }
-    space = dict(SPACE)
+    if digits:
+        fixed["center_crop"] = 1.0
     if len(work.freeze) > 1:
-        space["freeze"] = Choice(work.freeze)
+        space["freeze"] = list(work.freeze)
     else:
-        trial["freeze"] = work.freeze[0]
-    return Spec(
-        data=data,
-        trial=trial,
-        space=space,
-        search=SearchSettings(trials=work.trials, pruner="none"),
-        resources=ResourceSettings(workers=work.cpus),
-    )
+        fixed["freeze"] = work.freeze[0]
+    sections = {
+        "data": {"source": "digits"} if digits else {"source": "folder", "path": str(Path(work.pictures).resolve())},
+        "trial": fixed,
+        "space": space,
+        "search": {
+            "trials": work.trials,
+            **(search or {}),
+            **({"first": [{name: config[name] for name in space} for config in first]} if first else {}),
+        },
+    }
+    file.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
+    return file
 
 
-def with_tuneyard(work: Work, folder: Path) -> Score:
-    """What `tune search` does, with the configurations put into the study beforehand."""
-    started = time.perf_counter()
-    console = Console(quiet=True)
-    run = create_sweep(spec_of(work), text="", name="ours", runs=folder, console=console).folder
-    with driving(run):
-        sweep, spec, store = open_sweep(run, console=console)
-        ledger = sweep.ledger(writable=True)
-        for config in work.configs():
-            ledger.study.enqueue_trial({name: config[name] for name in spec.space})
-        outcome = run_sweep(sweep, spec, store, console=console, quiet=True)
-        write_report(sweep, run / "report")
-        export_model(sweep, run / "best")
-    best = outcome.best.value if outcome.best else None
+def search_command(file: Path, *, runs: Path, workers: int) -> list[str]:
+    """`tune search`, as a command of this interpreter. The run is called as the file."""
+    tune = [sys.executable, "-m", "tuning", "search"]
+    return [*tune, "--space", str(file), "--runs", str(runs), "--workers", str(workers), "--quiet"]
+
+
+def score_of(run: Path, *, wall_s: float) -> Score:
+    """What came of a finished run."""
+    ledger = Sweep.open(run).ledger()
+    best = ledger.best()
     trials_s = sum(trial.seconds for trial in ledger.trials())
-    return Score(outcome.counts.get("complete", 0), best, time.perf_counter() - started, trials_s)
-
-
-class NoWork(Worker):
-    """Runs trials that report one epoch and do nothing."""
-
-    @staticmethod
-    def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-        losses = {"train_loss": 0.5, "train_accuracy": 0.5, "val_loss": 0.5, "val_accuracy": 0.5}
-        yield {"epoch": 1, **losses, "lr": 0.1, "seconds": 0.0, "checkpoint": checkpoint_path(config["number"], 1)}
-
-
-def nothing_with_tuneyard(work: Work, folder: Path) -> Score:
-    """Trials that do nothing, random like the peer's, through the real conductor, ledger and engine."""
-    started = time.perf_counter()
-    search = SearchSettings(trials=work.trials, metric="val_accuracy", sampler="random", pruner="none")
-    spec = Spec(trial={"epochs": 1}, space={"lr": SPACE["lr"], "momentum": SPACE["momentum"]}, search=search)
-    ledger = Ledger.create(folder, metric=search.metric, mode=search.mode)
-    with ray_session(folder) as session:
-        conductor = Conductor(
-            ledger,
-            spec,
-            retention=Retention(folder, keep=search.keep, mode=search.mode),
-            limit=min(work.cpus, session.room({"CPU": 1})),
-            clock=time.monotonic,
-        )
-        engine = Engine(
-            conductor,
-            job_config=_config,
-            resources={"CPU": 1},
-            scratch=folder / "scratch",
-            logs=folder / "logs",
-            worker=NoWork,
-        )
-        engine.run(must_end=lambda: False)
-    trials = ledger.trials()
-    best = max(trial.value or 0.0 for trial in trials)
-    return Score(sum(trial.state == "complete" for trial in trials), best, time.perf_counter() - started)
-
-
-def _config(job: Job) -> dict[str, Any]:
-    return {"number": job.number}
+    return Score(ledger.counts().get("complete", 0), best and best.value, wall_s, trials_s)

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.contestant import FLOOR, NAMES
 from benchmarks.machine import describe_machine, machine_line
+from benchmarks.ours import score_of, search_command, write_sweep_file
 from benchmarks.table import table
 from benchmarks.work import Score, Work
 from trainables.data.parallel import available_cores
@@ -177,10 +178,17 @@ def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> 
     run.save(work_file)
     (folder / "cache").mkdir()
     environment = {**os.environ, **ENVIRONMENT, "TUNEYARD_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "benchmarks.contestant", name, str(work_file), str(folder), str(score_file)]
+    searches = name == NAMES[0] and bool(work.model)
+    if searches:
+        file = write_sweep_file(work, folder / "sweep.yaml", search={"pruner": "none"}, first=work.configs())
+        command = search_command(file, runs=folder, workers=work.cpus)
+    else:
+        command = [sys.executable, "-m", "benchmarks.contestant", name, str(work_file), str(folder), str(score_file)]
     started = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     wall_s = time.perf_counter() - started
+    if searches and not done.returncode:
+        score_file.write_text(json.dumps(dataclasses.asdict(score_of(folder / "sweep", wall_s=wall_s))))
     if done.returncode or not score_file.exists():
         print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
         return {"wall_s": wall_s, "score": None}

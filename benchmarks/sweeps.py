@@ -14,9 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
-from benchmarks.work import GAMMA, LR, MOMENTUM, Work
+from benchmarks.ours import search_command, write_sweep_file
+from benchmarks.work import Work
 from reports.sweep import Sweep, describe
 
 Executed = list[tuple[str, int]]
@@ -60,16 +59,14 @@ class OurSweep:
         self.run = folder / "runs" / "sweep"
         self.marks: tuple[Path, ...] = ()
         self.executed: Executed = []
-        self._file = folder / "sweep.yaml"
-        self._file.write_text(yaml.safe_dump(_sweep_file(work), sort_keys=False), encoding="utf-8")
+        search = {"pruner": "asha", "seed": work.seed}
+        self._file = write_sweep_file(work, folder / "sweep.yaml", trial={"precision": "fp32"}, search=search)
         self._seen: set[tuple[str, str, int]] = set()
 
     def command(self) -> list[str]:
-        tune = [sys.executable, "-m", "tuning"]
         if self.run.exists():
-            return [*tune, "resume", str(self.run), "--workers", "1", "--quiet"]
-        place = ["--name", self.run.name, "--runs", str(self.run.parent)]
-        return [*tune, "search", "--space", str(self._file), *place, "--workers", "1", "--quiet"]
+            return [sys.executable, "-m", "tuning", "resume", str(self.run), "--workers", "1", "--quiet"]
+        return search_command(self._file, runs=self.run.parent, workers=1)
 
     def look(self) -> int:
         for path in sorted(self.run.glob("trials/*/epoch-*.safetensors")):
@@ -148,27 +145,3 @@ class PlainRaySweep:
             return []
         whole = text[: text.rfind("\n") + 1]  # a line that is being written, or was when it was killed, is none
         return [line for line in map(json.loads, whole.splitlines()) if line["event"] == event]
-
-
-def _sweep_file(work: Work) -> dict[str, Any]:
-    return {
-        "data": {"source": "folder", "path": work.pictures},
-        "trial": {
-            "model": work.model,
-            "weights": "none",
-            "image_size": work.image_size,
-            "augment": "standard" if work.random_views else "none",
-            "freeze": work.freeze[0],
-            "precision": "fp32",
-            "step_size": work.step_size,
-            "epochs": work.epochs,
-            "seed": work.seed,
-        },
-        "space": {
-            "lr": {"low": LR[0], "high": LR[1], "log": True},
-            "batch_size": [16, 32, 64],
-            "momentum": {"low": MOMENTUM[0], "high": MOMENTUM[1]},
-            "gamma": {"low": GAMMA[0], "high": GAMMA[1]},
-        },
-        "search": {"trials": work.trials, "pruner": "asha", "seed": work.seed},
-    }

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from trainables.errors import UserError
-from tuning.cli.main import COMMANDS, main
+from tuning.cli.main import COMMANDS, main, run
 
 HEAVY = ("torch", "torchvision", "ray", "pandas", "sklearn")
 # `tune` with these words, then the names of what it should not have imported.
@@ -47,8 +47,8 @@ def test_tune_tuneyard_and_the_module_are_one_program(tmp_path: Path) -> None:
     points = importlib.metadata.entry_points(group="console_scripts")
     for name in ("tune", "tuneyard"):
         ours = [point for point in points.select(name=name) if point.dist is not None and point.dist.name == "tuneyard"]
-        assert [point.value for point in ours] == ["tuning.cli.main:main"]
-        assert ours[0].load() is main
+        assert [point.value for point in ours] == ["tuning.cli.main:run"]
+        assert ours[0].load() is run
     assert tune("--version", cwd=tmp_path).stdout == f"tuneyard, version {importlib.metadata.version('tuneyard')}\n"
     assert tune("--help", cwd=tmp_path).stdout.startswith("Usage: python -m tuning [OPTIONS] COMMAND")
 

@@ -541,19 +541,19 @@ def test_a_report_while_the_ledger_grows_by_half_a_line(tmp_path: Path) -> None:
 def test_a_report_that_fails_costs_the_sweep_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    from tuning import session
+    from tuning import driver
 
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(session, "write_report", fail)
+    monkeypatch.setattr(driver, "write_report", fail)
     console = Console(file=io.StringIO(), width=200)
-    assert said in session._report(Sweep.open(make_run(tmp_path)), console)
+    assert said in driver._report(Sweep.open(make_run(tmp_path)), console)
     assert ("Traceback" in console.file.getvalue()) == isinstance(error, KeyError)  # type: ignore[attr-defined]
 
 
 def test_an_export_that_fails_costs_the_sweep_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tuning import session
+    from tuning import driver
     from tuning.runner import Outcome
 
     asked: list[dict] = []
@@ -562,12 +562,12 @@ def test_an_export_that_fails_costs_the_sweep_nothing(tmp_path: Path, monkeypatc
         asked.append(options)
         raise RuntimeError("CUDA is gone")
 
-    monkeypatch.setattr(session, "export_model", fail)
+    monkeypatch.setattr(driver, "export_model", fail)
     sweep = Sweep.open(make_run(tmp_path))
     console = Console(file=io.StringIO(), width=200)
     outcome = Outcome(ended="trials", best=sweep.ledger().best(), counts={"complete": 3})
     spec = Spec.from_json(sweep.record["spec"], base=tmp_path)
-    assert session._conclude(sweep, spec, None, outcome, console) == 0  # type: ignore[arg-type]
+    assert driver._conclude(sweep, spec, None, outcome, console) == 0  # type: ignore[arg-type]
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "RuntimeError: CUDA is gone" in said
     assert f"model    not exported; try again: tune export {sweep.folder}" in said

@@ -99,7 +99,7 @@ class Torture:
     def check_left_behind(self, name: str, result: Result) -> None:
         """No process, lock or unfinished file of the sweep is there."""
         run = self.folder / "runs" / name
-        for leftover in [*run.rglob("*.tmp"), run / "ray.json", run / "driver.json", *run.parent.glob(".*.new")]:
+        for leftover in [*run.rglob("*.tmp"), run / "driver.json", *run.parent.glob(".*.new")]:
             if leftover.exists():
                 result.problems.append(f"{name}: {leftover} is left")
         if self._sessions() - self._sessions_before:

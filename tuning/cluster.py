@@ -1,10 +1,10 @@
-"""The Ray session of one sweep: started, kept apart from everybody else's, and cleared away.
+"""The Ray session of one driver: started, kept apart from everybody else's, and cleared away.
 
-    with ray_session(run) as session:
+    with ray_session() as session:
         session.room({"CPU": 1.0})        # how many such trials fit at once
 
 A session lives under a folder of its own, so what a killed driver leaves behind can be told from other people's
-processes by that folder's path alone.
+processes by that folder's path alone. The folder says whose it is.
 """
 
 import json
@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -27,16 +28,24 @@ from trainables.data.parallel import available_cores
 from trainables.errors import UserError
 from trainables.files import write_json
 
-_RECORD = "ray.json"
+# In a session's folder: which process started it.
+_DRIVER = "driver.json"
+# A folder without that is of a driver that was killed just then, or is about to write it.
+_UNSAID_S = 60.0
 
 
 @dataclass(frozen=True)
 class RaySession:
-    """The cluster this process is connected to, and a folder that Ray may fill and that goes with the session."""
+    """The cluster this process is connected to, and a folder of its own, which goes with the session."""
 
-    scratch: Path
+    folder: Path
     resources: Mapping[str, float]
     daemons: tuple[psutil.Process, ...] = ()
+
+    @property
+    def scratch(self) -> Path:
+        """Where Ray may write what nobody reads."""
+        return self.folder / "scratch"
 
     @property
     def has_gpu(self) -> bool:
@@ -66,66 +75,72 @@ class RaySession:
 
 
 @contextmanager
-def ray_session(run: Path) -> Iterator[RaySession]:
-    """Starts a Ray session of our own on this machine, and ends it.
+def ray_session() -> Iterator[RaySession]:
+    """Starts a Ray session of our own on this machine, and ends it. To be entered and left by one thread, and that one
+    must live as long: Ray's processes end with the thread that started them.
 
-    Whatever an earlier, killed driver of this run left is cleared away first, and our own session at the end.
+    What killed drivers left is cleared away first, and our own session at the end.
     """
-    clear_leftovers(run)
+    clear_leftovers()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    folder = _new_folder(run)
+    folder = _new_folder()
     try:
         _start(folder)
         daemons = tuple(p for p in psutil.Process().children() if p.name() in ("gcs_server", "raylet"))
-        yield RaySession(scratch=folder / "scratch", resources=ray.cluster_resources(), daemons=daemons)
+        yield RaySession(folder=folder, resources=ray.cluster_resources(), daemons=daemons)
     finally:
         ray.shutdown()
-        clear_leftovers(run, of_our_own=True)
+        clear_session(folder)
 
 
 def _start(folder: Path) -> None:
-    try:
-        ray.init(
-            address="local",
-            num_cpus=available_cores(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(folder),
-        )
-    except SystemExit:  # how Ray, while it starts, takes a SIGTERM
-        raise KeyboardInterrupt from None
+    ray.init(
+        address="local",
+        num_cpus=available_cores(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=str(folder),
+    )
 
 
-def _new_folder(run: Path) -> Path:
-    """A folder for one session, noted in the run before Ray starts anything in it."""
-    folder = sessions_folder() / secrets.token_hex(4)
-    driver = psutil.Process()
-    write_json(run / _RECORD, {"folder": str(folder), "driver": driver.pid, "since": driver.create_time()})
+def _new_folder() -> Path:
+    """A folder for one session, with its driver's name in it before Ray starts anything there."""
     above = sessions_folder()
     above.mkdir(mode=0o700, exist_ok=True)
     if above.stat().st_uid != os.getuid():
         raise UserError("another user made this folder", where=str(above), hint="set TMPDIR to one of yours")
+    folder = above / secrets.token_hex(4)
     folder.mkdir()
+    driver = psutil.Process()
+    write_json(folder / _DRIVER, {"pid": driver.pid, "since": driver.create_time(), "host": socket.gethostname()})
     return folder
 
 
-def clear_leftovers(run: Path, *, of_our_own: bool = False) -> None:
-    """Ends the processes and removes the folder of the Ray session that this run's last driver started.
+def clear_leftovers() -> None:
+    """Ends the processes and removes the folders of our Ray sessions whose drivers are no more."""
+    with suppress(OSError):
+        for folder in sessions_folder().iterdir():
+            if folder.is_dir() and not folder.is_symlink() and _is_left(folder):
+                clear_session(folder)
 
-    Only processes that carry that very folder on their command line, and their children, are touched; none when that
-    driver lives (a copy of a running sweep's folder names the original's session) unless it is this process.
-    """
+
+def clear_session(folder: Path) -> None:
+    """Ends the processes that carry this session's folder on their command line, and their children; removes it."""
+    _end_processes(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a session's driver is gone for certain; one of another machine or container may live."""
     try:
-        noted = json.loads((run / _RECORD).read_text(encoding="utf-8"))
-        folder, driver, since = Path(noted["folder"]), int(noted["driver"]), float(noted["since"])
+        noted = json.loads((folder / _DRIVER).read_text(encoding="utf-8"))
+        pid, since, host = int(noted["pid"]), float(noted["since"]), noted["host"]
     except (OSError, ValueError, KeyError, TypeError):
-        return
-    ours = folder.parent == sessions_folder() and folder.name.isalnum()
-    if ours and (of_our_own or not _lives(driver, since)):
-        _end_processes(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-    (run / _RECORD).unlink(missing_ok=True)
+        with suppress(OSError):
+            return time.time() - folder.stat().st_mtime > _UNSAID_S
+        return False
+    return host == socket.gethostname() and not _lives(pid, since)
 
 
 def _lives(pid: int, since: float) -> bool:

@@ -1,7 +1,7 @@
 """Runs what a sweep's ledger says is left to do, with a live view, stoppable at any moment.
 
 with driving(sweep.folder):
-    outcome = run_sweep(sweep, spec, store, console=console)   # new, or stopped or killed before
+    outcome = run_sweep(sweep, spec, store, session=ray.get, console=console)   # new, or stopped or killed before
 if outcome.interrupted:
     print("go on with: tune resume", sweep.folder)
 """
@@ -35,7 +35,7 @@ from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob
 from trainables.settings import TrialSettings
 from tuning import exit_codes
-from tuning.cluster import RaySession, clear_leftovers, ray_session
+from tuning.cluster import RaySession, clear_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
 from tuning.logs import following
@@ -61,8 +61,20 @@ class Outcome:
         return self.ended is None
 
 
-def run_sweep(sweep: Sweep, spec: Spec, store: PixelStore, *, console: Console, quiet: bool = False) -> Outcome:
+def run_sweep(
+    sweep: Sweep,
+    spec: Spec,
+    store: PixelStore,
+    *,
+    session: Callable[[], RaySession],
+    console: Console,
+    quiet: bool = False,
+) -> Outcome:
     """Runs the sweep to its end, or until it is interrupted. The caller holds the run (`driving`).
+
+    Args:
+        session: waits for the Ray session to work in; not asked where nothing is left to do.
+        quiet: show nothing while it runs.
 
     Raises:
         UserError: no trial fits on the machine; the run's folder can no longer be written.
@@ -71,7 +83,8 @@ def run_sweep(sweep: Sweep, spec: Spec, store: PixelStore, *, console: Console, 
     with following(sweep, ledger, spec.search.logging, console=console) as follow:
         if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
             ledger.record_outcome(None)
-            ledger.record_outcome(_run(sweep, ledger, spec, store, console=console, quiet=quiet, follow=follow))
+            work = functools.partial(_run, sweep, ledger, spec, store, session=session)
+            ledger.record_outcome(work(console=console, quiet=quiet, follow=follow))
     return Outcome(ended=ledger.outcome(), best=ledger.best(), counts=ledger.counts())
 
 
@@ -81,15 +94,16 @@ def _run(
     spec: Spec,
     store: PixelStore,
     *,
+    session: Callable[[], RaySession],
     console: Console,
     quiet: bool,
     follow: Callable[[], None],
 ) -> str | None:
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
-    with _Signals() as signals, ray_session(sweep.folder) as session:
-        signals.listen()  # again: Ray has put its own handlers in their place
-        resources = trial_resources(spec, session)
-        room = session.room(resources)
+    with _Signals() as signals:
+        ray = session()
+        resources = trial_resources(spec, ray)
+        room = ray.room(resources)
         conductor = Conductor(
             ledger,
             spec,
@@ -102,13 +116,13 @@ def _run(
             conductor,
             job_config=lambda job: jobs.describe(job).to_config(),
             resources=resources,
-            scratch=session.scratch,
+            scratch=ray.scratch,
             logs=sweep.folder / "logs",
         )
         with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
             conductor.watch = view.trial_ended
-            leave = functools.partial(_leave, sweep.folder, console)
-            with Watchdog(lambda: _overdue(session, signals), leave=leave):
+            leave = functools.partial(_leave, sweep.folder, ray, console)
+            with Watchdog(lambda: _overdue(ray, signals), leave=leave):
                 engine.run(must_end=lambda: _tick(conductor, view, signals, follow))
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
@@ -278,10 +292,10 @@ def _overdue(session: RaySession, signals: _Signals) -> str | None:
     return None
 
 
-def _leave(run: Path, console: Console, reason: str) -> None:
+def _leave(run: Path, session: RaySession, console: Console, reason: str) -> None:
     """Ends the process here and now; the ledger has all that can be gone on with."""
     console.print(f"\ninterrupted: {reason}\ngo on   tune resume {run}", markup=False, highlight=False, soft_wrap=True)
-    clear_leftovers(run, of_our_own=True)
+    clear_session(session.folder)
     os._exit(exit_codes.INTERRUPTED)
 
 

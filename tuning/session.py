@@ -1,131 +1,79 @@
-"""`tune search` and `tune resume` behind the command line: set up, run, report, say what there is.
+"""`tune search` and `tune resume` behind the command line.
 
     code = start(spec, text=…, name="resnet18", runs=Path("runs"), quiet=False)
     code = go_on(run, Revision(trials=50), quiet=False)
 
-Both return the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted.
+Both return the exit code of the outcome: 0 done, 3 without one finished trial, 130 interrupted. Ray starts while torch
+loads and pictures are read, since both take seconds.
 """
 
-import traceback
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import click
-import torch
-from rich.console import Console
-from rich.markup import escape
-
-from reports.export import export_model
-from reports.modelfile import BEST
-from reports.sweep import Sweep
-from reports.write import write_report
-from trainables.data.store import PixelStore
-from trainables.errors import UserError
 from tuning import exit_codes
-from tuning.logs import check_loggers
-from tuning.progress import ended_line
-from tuning.revise import Revision, revise
-from tuning.runner import Outcome, driving, run_sweep, saving
-from tuning.screen import screen_apart
-from tuning.setup import create_sweep, open_sweep
+from tuning.ahead import Ahead
+from tuning.revise import Revision
+from tuning.screen import Screen, screen_apart
 from tuning.spec import Spec
+
+if TYPE_CHECKING:
+    from tuning.cluster import RaySession
 
 
 def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool) -> int:
     """Makes a new run and works on it."""
-    check_loggers(spec.search.logging)
-    sweep = create_sweep(spec, text=text, name=name, runs=runs, console=Console(quiet=quiet))
-    return go_on(sweep.folder, Revision(), quiet=quiet)
+    with _place() as (screen, ray):
+        from tuning.driver import begin
+
+        run = begin(spec, text=text, name=name, runs=runs, console=screen.told(quiet=quiet))
+        return _work(run, Revision(), screen, ray, quiet=quiet)
 
 
 def go_on(run: Path, revision: Revision, *, quiet: bool) -> int:
     """Works on a run that exists, as it was or with changes."""
+    with _place() as (screen, ray):
+        return _work(run, revision, screen, ray, quiet=quiet)
+
+
+def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]", *, quiet: bool) -> int:
     try:
-        with saving(run), driving(run):
-            for line in revise(run, revision):
-                click.echo(line, err=True)
-            check_loggers(Sweep.open(run).record["spec"]["search"].get("logging"))
-            sweep, spec, store = open_sweep(run, console=Console(quiet=quiet))
-            with screen_apart(run / "logs" / "ray.log") as console:
-                outcome = run_sweep(sweep, spec, store, console=console, quiet=quiet)
-                return _conclude(sweep, spec, store, outcome, console)
+        from tuning.driver import work_on
+
+        return work_on(run, revision, screen=screen, ray=ray, quiet=quiet)
     except KeyboardInterrupt:
-        click.echo(f"interrupted; go on with: tune resume {run}", err=True)
+        screen.errors.print(f"interrupted; go on with: tune resume {run}", markup=False, soft_wrap=True)
         return exit_codes.INTERRUPTED
 
 
-def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, console: Console) -> int:
-    """Writes what a sweep ends with, says where it is and what to do next. Returns the exit code."""
-    resume = f"tune resume {sweep.folder}"
-    say = console.print
-    counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
-    ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
-    say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
-    model = (
-        None if outcome.best is None else _export(sweep, store, outcome, console)
-    )  # the report shows what it predicts
-    report = _report(sweep, console)
-    if outcome.best is None:
-        say("no trial has finished yet" if outcome.interrupted else "not one trial finished", soft_wrap=True)
-    else:
-        say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
-        say(escape(f"report   {report}"), soft_wrap=True, highlight=False)
-        say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
-    if outcome.ended == "errors":
-        say(escape(f"{spec.search.max_same_errors} trials in a row failed with the same error:"), style="red")
-        say(escape(_last_error(sweep)), style="red", soft_wrap=True)
-    for line in _next_steps(sweep, outcome, resume):
-        say(escape(line), soft_wrap=True, highlight=False)
-    if outcome.interrupted:
-        return exit_codes.INTERRUPTED
-    return 0 if outcome.best is not None else exit_codes.NO_RESULT
+@contextmanager
+def _place() -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
+    """A screen kept from Ray, and a Ray session that begins to start here."""
+    with _signals_interrupt(), screen_apart() as screen, Ahead(_ray()) as ray:
+        yield screen, ray
 
 
-def _export(sweep: Sweep, store: PixelStore, outcome: Outcome, console: Console) -> str:
-    """Where the best model is, or why it is not there: the sweep itself is done either way.
+@contextmanager
+def _ray() -> "Iterator[RaySession]":
+    from tuning.cluster import ray_session  # loads Ray, in the thread that starts it
 
-    Who interrupts does not want to wait until every held-out picture is predicted. On the CPU, since what the sweep's
-    trials left of a GPU's memory, or of its health, must not decide whether there is a model.
-    """
+    with ray_session() as session:
+        yield session
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP interrupt like SIGINT, so that what was begun is cleared away. While trials run, the runner's
+    own handlers are in force."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        export_model(
-            sweep,
-            sweep.folder / BEST,
-            store=store,
-            measured=not outcome.interrupted,
-            device=torch.device("cpu"),
-        )
-        return str(sweep.folder / BEST)
-    except UserError as error:
-        return f"not exported: {error}"
-    except Exception:  # a bug of ours, or a library's failure; `tune export` can be called again
-        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        return f"not exported; try again: tune export {sweep.folder}"
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _report(sweep: Sweep, console: Console) -> str:
-    """Where the report is, or why it is not there: the sweep and its model are done either way."""
-    try:
-        return str(write_report(sweep, sweep.folder / "report")[0])
-    except UserError as error:
-        return f"not written: {error}"
-    except Exception:  # a bug of ours, shown as one; `tune report` can be called again
-        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        return f"not written; try again: tune report {sweep.folder}"
-
-
-def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:
-    if outcome.interrupted:
-        return [f"go on   {resume}"]
-    if outcome.best is None:
-        return [f"next    tune show {sweep.folder}   (each trial's error), mend the cause, then {resume}"]
-    done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
-    return [
-        f"next    tune show {sweep.folder}",
-        f"        tune predict {sweep.folder / 'best'} PICTURES",
-        f"        {resume} --trials {2 * done}",
-    ]
-
-
-def _last_error(sweep: Sweep) -> str:
-    failed = [trial for trial in sweep.ledger().trials() if trial.state == "failed"]
-    return failed[-1].error or "" if failed else ""
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -39,7 +39,6 @@ def search(
     path = find_space(space)
     spec = load_spec(path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(path))
 
-    # Loads torch and Ray: only once the file is known to be right.
     from tuning.session import start
 
     text = path.read_text(encoding="utf-8")
