@@ -1,7 +1,7 @@
 """Optuna's journal file, for one writer that may be killed at any moment.
 
-    journal = JournalFile(run / "journal.log", writable=True)
-    storage = JournalStorage(journal)
+    journal = Journal(run / "journal.log")
+    study = journal.load(writable=True)
     with journal.one_flush():
         ...                           # several writes, on disk together when the block ends
 
@@ -10,18 +10,85 @@ the sweep's driver is the only writer (it holds the run's lock while it lives), 
 creates nor changes anything, so a report can be made from a folder that is read-only or belongs to a running sweep.
 """
 
+import gc
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.study import StudyDirection
 
+from trainables.errors import UserError
+from trainables.files import flush_folder
+
+# The one study in it.
+STUDY = "tuneyard"
 # Lines decoded at once, which is faster than one by one; and equal keys among them are one string in memory.
 _CHUNK = 1000
+
+
+class Journal:
+    """A study in a journal file of its own. See `reports.database` for another place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: JournalFile | None = None
+
+    def create(self, direction: StudyDirection) -> optuna.Study:
+        """A new, empty study."""
+        storage = self._opened(writable=True)
+        return optuna.create_study(storage=storage, study_name=STUDY, direction=direction)
+
+    def load(self, *, writable: bool = False) -> optuna.Study:
+        """The study as it is.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        if not self.path.is_file():
+            raise UserError("this sweep has no ledger", where=str(self.path), hint="is the folder complete?")
+        try:
+            with _no_collection():
+                return optuna.load_study(storage=self._opened(writable=writable), study_name=STUDY)
+        except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:  # whatever a damaged line may raise
+            raise UserError(
+                f"the ledger cannot be read ({error})", where=str(self.path), hint="restore it from a copy"
+            ) from error
+
+    def one_flush(self) -> AbstractContextManager[None]:
+        """What is written within reaches the disk together, when it ends."""
+        assert self._file is not None
+        return self._file.one_flush()
+
+    def widen(self, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> optuna.Study:
+        """The study with wider distributions in all its trials: a new file, which takes the place of the old one whole.
+
+        Optuna wants one distribution for one name in a study, and samples jointly only what never changed.
+        """
+        unfinished = self.path.with_name(f".{self.path.name}.wider")
+        unfinished.unlink(missing_ok=True)
+        wider = Journal(unfinished)
+        copy = wider.create(study.direction)
+        with wider.one_flush():
+            for name, value in study.user_attrs.items():
+                copy.set_user_attr(name, value)
+            for trial in study.get_trials():
+                trial.distributions = {name: distributions[name] for name in trial.params}
+                copy.add_trial(trial)
+        unfinished.replace(self.path)
+        flush_folder(self.path.parent)
+        return self.load(writable=True)
+
+    def _opened(self, *, writable: bool) -> JournalStorage:
+        self._file = JournalFile(self.path, writable=writable)
+        return JournalStorage(self._file)
 
 
 class JournalFile(BaseJournalBackend):
@@ -139,3 +206,15 @@ def _cut_torn_line(path: Path) -> None:
             file.truncate(whole_end)
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spares the garbage collector: reading a ledger makes millions of objects that stay, and no cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

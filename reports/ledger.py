@@ -10,27 +10,26 @@ value so far: the sampler, the pruner, the leaderboard and the exported model al
 """
 
 import bisect
-import gc
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from reports.history import History, trial_of
-from reports.journal import JournalFile
-from trainables.errors import UserError
-from trainables.files import checkpoint_path, flush_folder
+from reports.journal import Journal
+from trainables.files import checkpoint_path
 
-STUDY = "tuneyard"
+if TYPE_CHECKING:
+    from reports.database import Database
+
 JOURNAL = "journal.log"
 
 _EPOCH = "epoch:"
@@ -82,14 +81,14 @@ class Ledger:
 
     Args:
         study: the study itself; `optuna.importance` and `optuna.visualization` work on it as it is.
-        journal: the file that it is kept in.
+        place: where it is kept.
         metric: which number of an epoch is the score, such as `val_accuracy`.
         mode: `max` or `min`.
     """
 
-    def __init__(self, study: optuna.Study, journal: JournalFile, *, metric: str, mode: str) -> None:
+    def __init__(self, study: optuna.Study, place: "Journal | Database", *, metric: str, mode: str) -> None:
         self.study, self.metric, self.mode = study, metric, mode
-        self._journal = journal
+        self._place = place
         # Of the trials that have ended, which do not change any more:
         self._history = History(study)
         self._ended: dict[int, TrialRecord] = {}
@@ -98,33 +97,24 @@ class Ledger:
         self._by_order: list[tuple[int, int]] = []  # as which it ended, number
 
     @classmethod
-    def create(cls, run: Path, *, metric: str, mode: str) -> "Ledger":
-        """A new, empty ledger in a run's folder."""
+    def create(cls, run: Path, *, metric: str, mode: str, database: "Database | None" = None) -> "Ledger":
+        """A new, empty ledger: in a run's folder, or in a database. Errors of the latter as `Database.create`."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces the study on the screen
+        place = database or Journal(run / JOURNAL)
         direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-        file = JournalFile(run / JOURNAL, writable=True)
-        study = optuna.create_study(storage=JournalStorage(file), study_name=STUDY, direction=direction)
-        return cls(study, file, metric=metric, mode=mode)
+        return cls(place.create(direction), place, metric=metric, mode=mode)
 
     @classmethod
-    def open(cls, run: Path, *, metric: str, mode: str, writable: bool = False) -> "Ledger":
-        """The ledger of a run's folder.
+    def open(
+        cls, run: Path, *, metric: str, mode: str, writable: bool = False, database: "Database | None" = None
+    ) -> "Ledger":
+        """The ledger of a run.
 
         Raises:
             UserError: there is none, or it cannot be read.
         """
-        journal = run / JOURNAL
-        if not journal.is_file():
-            raise UserError("this sweep has no ledger", where=str(journal), hint="is the folder complete?")
-        try:
-            file = JournalFile(journal, writable=writable)
-            with _no_collection():
-                study = optuna.load_study(storage=JournalStorage(file), study_name=STUDY)
-        except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:  # whatever a damaged line may raise
-            raise UserError(
-                f"the ledger cannot be read ({error})", where=str(journal), hint="restore it from a copy"
-            ) from error
-        return cls(study, file, metric=metric, mode=mode)
+        place = database or Journal(run / JOURNAL)
+        return cls(place.load(writable=writable), place, metric=metric, mode=mode)
 
     # reading
 
@@ -177,7 +167,7 @@ class Ledger:
 
     def one_flush(self) -> AbstractContextManager[None]:
         """Writes within it reach the disk together, when it ends: a flush takes longer than all else in a step."""
-        return self._journal.one_flush()
+        return self._place.one_flush()
 
     def begin(self) -> int:
         """The number of a new trial: of the first that was enqueued, else one more."""
@@ -214,11 +204,11 @@ class Ledger:
         self.report_epochs(number)
         return True
 
-    def record_attempt(self, number: int, reason: str) -> int:
-        """Notes that a trial's worker was lost. Returns how many were lost so far."""
+    def record_attempt(self, number: int, reason: str) -> list[str]:
+        """Notes that a trial's worker was lost, and why. Returns the reasons so far."""
         attempts = [*self.trial(number).attempts, reason]
         self._note(number, "attempts", attempts)
-        return len(attempts)
+        return attempts
 
     def finish(self, number: int, state: str, *, error: str | None = None) -> None:
         """Ends a trial as `complete`, `pruned` or `failed`. Ending a finished trial again changes nothing."""
@@ -258,25 +248,9 @@ class Ledger:
         """One attribute of a trial, in one line of the journal."""
         self.study._storage.set_trial_user_attr(trial_of(self.study, number)._trial_id, name, value)
 
-    def with_distributions(self, run: Path, distributions: Mapping[str, BaseDistribution]) -> "Ledger":
-        """The same ledger over wider distributions, which takes its place in the run's folder whole.
-
-        Optuna wants one distribution for one name in a study, and samples jointly only what never changed.
-        """
-        journal = run / JOURNAL
-        wider = journal.with_name(f".{JOURNAL}.wider")
-        wider.unlink(missing_ok=True)
-        file = JournalFile(wider, writable=True)
-        with file.one_flush():
-            study = optuna.create_study(storage=JournalStorage(file), study_name=STUDY, direction=self.study.direction)
-            for name, value in self.study.user_attrs.items():
-                study.set_user_attr(name, value)
-            for trial in self.study.get_trials():
-                trial.distributions = {name: distributions[name] for name in trial.params}
-                study.add_trial(trial)
-        wider.replace(journal)
-        flush_folder(run)
-        return Ledger.open(run, metric=self.metric, mode=self.mode, writable=True)
+    def with_distributions(self, distributions: Mapping[str, BaseDistribution]) -> "Ledger":
+        """The same ledger over wider distributions, all of it or nothing."""
+        return Ledger(self._place.widen(self.study, distributions), self._place, metric=self.metric, mode=self.mode)
 
     def report_epochs(self, number: int) -> None:
         """Tells the study each recorded epoch's best value so far, where a crash kept one from it."""
@@ -352,15 +326,3 @@ def _better(best: float | None, value: float | None, *, mode: str) -> float | No
     if best is None:
         return value
     return max(best, value) if mode == "max" else min(best, value)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Spares the garbage collector: reading a ledger makes millions of objects that stay, and no cycles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

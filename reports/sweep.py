@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +25,9 @@ from reports.ledger import Ledger, TrialRecord, best_of
 from reports.record import METRICS, SCHEMA, read_record
 from trainables.data.catalog import Task
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from reports.database import Database
 
 RECORD = "sweep.json"
 
@@ -70,7 +73,12 @@ class Sweep:
         return tuple(measured["mean"]), tuple(measured["std"])
 
     def ledger(self, *, writable: bool = False) -> Ledger:
-        return Ledger.open(self.folder, metric=self.metric, mode=self.mode, writable=writable)
+        return Ledger.open(self.folder, metric=self.metric, mode=self.mode, writable=writable, database=self.database())
+
+    def database(self) -> "Database | None":
+        """Where the ledger is when it is not in the folder."""
+        url = self.record["spec"]["search"].get("storage")
+        return database_of(url, self.record["study"]) if url else None
 
     def starting_weights(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial's `weights` came to when the sweep started: `{kind, path, digest, note}`.
@@ -85,6 +93,13 @@ class Sweep:
                 where=str(self.folder / RECORD),
                 hint="restore the file from a copy",
             ) from None
+
+
+def database_of(url: str, study: str) -> "Database":
+    """Loads SQLAlchemy, which few sweeps need."""
+    from reports.database import Database
+
+    return Database(url, study=study)
 
 
 def metric_mode(metric: str) -> Literal["max", "min"]:

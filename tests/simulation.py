@@ -13,6 +13,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from reports.database import Database
 from reports.journal import JournalFile
 from reports.ledger import JOURNAL, Ledger
 from trainables.files import checkpoint_path
@@ -62,16 +66,19 @@ def diverges(settings: TrialSettings) -> bool:
 class Simulation:
     """One run's folder and the drivers that work on it, one after the other."""
 
-    def __init__(self, folder: Path, spec: Spec, *, limit: int = 1, seed: int = 0) -> None:
-        self.folder, self.spec, self.limit = folder, spec, limit
+    def __init__(
+        self, folder: Path, spec: Spec, *, limit: int = 1, seed: int = 0, database: Database | None = None
+    ) -> None:
+        self.folder, self.spec, self.limit, self.database = folder, spec, limit, database
         self.random = random.Random(seed)
         self.epochs_run: list[tuple[int, int]] = []
         self.now = 0.0
         if not (folder / JOURNAL).exists():
-            Ledger.create(folder, metric=spec.search.metric, mode=spec.search.mode)
+            Ledger.create(folder, metric=spec.search.metric, mode=spec.search.mode, database=database)
 
     def open(self, *, writable: bool = False) -> Ledger:
-        return Ledger.open(self.folder, metric=self.spec.search.metric, mode=self.spec.search.mode, writable=writable)
+        metric, mode = self.spec.search.metric, self.spec.search.mode
+        return Ledger.open(self.folder, metric=metric, mode=mode, writable=writable, database=self.database)
 
     def conductor(self) -> Conductor:
         keep = self.spec.search.keep
@@ -157,6 +164,46 @@ class CrashingJournal:
             raise Crash
 
         patch.setattr(JournalFile, "append_logs", append_logs)
+
+    def at(self, write: int, how: str) -> None:
+        self._left, self._how = write, how
+
+    def never(self) -> None:
+        self._left = None
+
+
+_written: list[str] = []
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def _note_write(connection: object, cursor: object, statement: str, *_: object) -> None:
+    if statement.split(maxsplit=1)[0] in ("INSERT", "UPDATE", "DELETE"):
+        _written.append(statement)
+
+
+class CrashingDatabase:
+    """Makes the database's writer die at its n-th transaction from now: before or after it is committed."""
+
+    def __init__(self, patch: Any) -> None:
+        self._left: int | None = None
+        self._how = "before"
+        self.writes = 0
+        original = Session.commit
+
+        def commit(session: Session) -> None:
+            session.flush()
+            writes = bool(_written)
+            _written.clear()
+            self.writes += writes
+            if self._left is not None:
+                self._left -= writes
+                if self._left == 0 and writes:
+                    if self._how == "after":
+                        original(session)
+                    raise Crash
+            original(session)
+
+        patch.setattr(Session, "commit", commit)
 
     def at(self, write: int, how: str) -> None:
         self._left, self._how = write, how

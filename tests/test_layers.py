@@ -27,7 +27,13 @@ from tuning.sampling import PRUNERS, SAMPLERS
 from tuning.spec import SearchSettings
 
 LAYERS = ("trainables", "reports", "tuning")  # each may import those before it
-MAY_IMPORT_RAY = {"trainables/ray_trial.py", "tuning/engine.py", "tuning/cluster.py"}
+MAY_IMPORT_RAY = {
+    "trainables/ray_trial.py",
+    "trainables/ray_nodes.py",
+    "tuning/engine.py",
+    "tuning/cluster.py",
+    "tuning/joining.py",
+}
 MODULES = [path for layer in LAYERS for path in sorted((PROJECT / layer).rglob("*.py"))]
 
 

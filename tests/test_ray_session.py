@@ -14,6 +14,7 @@ import pytest
 
 from trainables.errors import UserError
 from tuning import cluster
+from tuning.address import check_address
 from tuning.cluster import RaySession, clear_leftovers
 
 DEAD = 2**22 + 1  # above any process id of Linux
@@ -116,8 +117,12 @@ def test_a_session_that_does_not_say_whose_it_is_goes_after_a_minute(sessions: P
     assert not session.exists()
 
 
+def session_on(*nodes: dict[str, float], joined: bool = False) -> RaySession:
+    return RaySession(folder=Path(), nodes=lambda: nodes, joined=joined)
+
+
 def test_room_for_trials() -> None:
-    session = RaySession(folder=Path(), resources={"CPU": 6.0, "GPU": 1.0})
+    session = session_on({"CPU": 6.0, "GPU": 1.0})
     assert session.room({"CPU": 1.0}) == 6
     assert session.room({"CPU": 4.0}) == 1
     assert session.room({"CPU": 1.0, "GPU": 0.25}) == 4
@@ -126,6 +131,44 @@ def test_room_for_trials() -> None:
         session.room({"CPU": 8.0})
     with pytest.raises(UserError, match="2 GPU"):
         session.room({"CPU": 1.0, "GPU": 2.0})
+
+
+def test_a_trial_is_on_one_node() -> None:
+    session = session_on({"CPU": 3.0}, {"CPU": 3.0, "GPU": 1.0}, {}, joined=True)
+    assert session.room({"CPU": 2.0}) == 2
+    assert session.room({"CPU": 1.0, "GPU": 0.5}) == 2
+    with pytest.raises(UserError, match=r"no trial fits on any node of the cluster: .* expected at most 3 CPU"):
+        session.room({"CPU": 4.0})
+
+
+def test_how_many_trials_at_once() -> None:
+    here, cluster = session_on({"CPU": 4.0}), session_on({"CPU": 4.0}, joined=True)
+    assert here.limit({"CPU": 1.0}, workers=None) == cluster.limit({"CPU": 1.0}, workers=None) == 4
+    assert here.limit({"CPU": 1.0}, workers=2) == cluster.limit({"CPU": 1.0}, workers=2) == 2
+    assert here.limit({"CPU": 1.0}, workers=9) == 4
+    assert cluster.limit({"CPU": 1.0}, workers=9) == 9, "a cluster that grows sees what is wanted"
+    assert session_on(joined=True).limit({"CPU": 1.0}, workers=None) == 0, "all nodes are gone; others may join"
+
+
+@pytest.mark.parametrize("address", ["auto", "10.0.0.5:6379", "[::1]:6379", "head.example:6379"])
+def test_addresses(address: str) -> None:
+    assert check_address(address) == address
+
+
+@pytest.mark.parametrize("address", ["", "local"])
+def test_no_address_is_a_ray_of_our_own(address: str) -> None:
+    assert check_address(address) is None
+
+
+@pytest.mark.parametrize("address", ["head", ":6379", "head:", "head:x", "http://head:8265/"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(UserError, match="not an address of a Ray cluster"):
+        check_address(address)
+
+
+def test_ray_client_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"through Ray Client.*got 'ray://head:10001'.*tune submit"):
+        check_address("ray://head:10001")
 
 
 def test_the_session_folder_is_short() -> None:

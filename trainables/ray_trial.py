@@ -21,6 +21,7 @@ import torch
 from ray import tune
 
 from trainables.checkpoint import Snapshot
+from trainables.data.cache import cache_folder
 from trainables.data.room import mark_used
 from trainables.data.store import DamagedStoreError, PixelStore
 from trainables.errors import TrialError, UserError
@@ -36,6 +37,7 @@ from trainables.hardware import (
     use_threads,
 )
 from trainables.models.weights import Weights
+from trainables.ray_nodes import check_run_is_seen, store_here, weights_here
 from trainables.settings import TrialSettings
 from trainables.tasks import EPOCH_FIELDS
 
@@ -49,7 +51,8 @@ class TrialJob:
 
     `cpus` and `gpus` are the trial's shares; with no GPU among them it computes on the CPU. `checkpoint` and the
     reported paths are relative to `run`, the sweep's folder. In `cache` trials share what they have in common, up to
-    `sharing_bytes`; 0 shares nothing.
+    `sharing_bytes`; 0 shares nothing. Empty, it is that of the machine the trial runs on. `offer` names who has the
+    driver's files where a node may not see them (`trainables.ray_nodes`); `fingerprint` is then the store's.
     """
 
     number: int
@@ -63,6 +66,8 @@ class TrialJob:
     checkpoint: str | None = None
     cache: str = ""
     sharing_bytes: int = 0
+    offer: str = ""
+    fingerprint: str = ""
 
     def to_config(self) -> dict[str, Any]:
         """The job as Ray's config: plain values."""
@@ -148,7 +153,8 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
 def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, Any]]:
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)
-    run, store = Path(job.run), _open_store(job.store)
+    run, job = Path(job.run), _with_files_here(job)
+    store = _open_store(job.store)
     mark_used(Path(job.store))
     epochs = finetune(
         job.settings,
@@ -157,12 +163,21 @@ def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, An
         weights=job.weights,
         resume=Snapshot.load(run / job.checkpoint) if job.checkpoint else None,
         device=device,
-        sharing=Sharing(Path(job.cache), job.sharing_bytes),
+        sharing=Sharing(Path(job.cache or cache_folder()), job.sharing_bytes),
     )
     for result in epochs:
         checkpoint = checkpoint_path(job.number, result.epoch)
         result.snapshot().save(run / checkpoint)
         yield {**result.metrics(), "checkpoint": checkpoint}
+
+
+def _with_files_here(job: TrialJob) -> TrialJob:
+    """The job with pictures and weights that this node sees."""
+    if not job.offer:
+        return job
+    check_run_is_seen(Path(job.run))
+    store = store_here(job.store, fingerprint=job.fingerprint, offer=job.offer)
+    return dataclasses.replace(job, store=str(store), weights=weights_here(job.weights, offer=job.offer))
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,16 @@ _UNSAID_S = 60.0
 
 @dataclass(frozen=True)
 class RaySession:
-    """The cluster this process is connected to, and a folder of its own, which goes with the session."""
+    """What this process is connected to, and a folder of its own, which goes with the session.
+
+    `nodes` gives the resources of each node that lives now, `alive` whether Ray itself does. `joined`: the cluster is
+    somebody's, and its nodes other machines.
+    """
 
     folder: Path
-    resources: Mapping[str, float]
-    daemons: tuple[psutil.Process, ...] = ()
+    nodes: Callable[[], Sequence[Mapping[str, float]]]
+    alive: Callable[[], bool] = lambda: True
+    joined: bool = False
 
     @property
     def scratch(self) -> Path:
@@ -49,11 +54,7 @@ class RaySession:
 
     @property
     def has_gpu(self) -> bool:
-        return self.resources.get("GPU", 0) > 0
-
-    def lives(self) -> bool:
-        """Whether Ray's own processes, where they are this machine's, are all there."""
-        return all(_runs(daemon) for daemon in self.daemons)
+        return any(node.get("GPU", 0) > 0 for node in self.nodes())
 
     def room(self, resources: Mapping[str, float]) -> int:
         """How many trials of these resources fit at once.
@@ -61,17 +62,36 @@ class RaySession:
         Raises:
             UserError: not even one does.
         """
-        fits = [self.resources.get(name, 0) / need for name, need in resources.items() if need > 0]
-        room = math.floor(min(fits, default=1) + 1e-9)
+        nodes = self.nodes()
+        room = room_on(nodes, resources)
         if room < 1:
-            have = ", ".join(f"{self.resources.get(name, 0):g} {name}" for name in resources)
+            most = [max((node.get(name, 0) for node in nodes), default=0) for name in resources]
+            have = ", ".join(f"{amount:g} {name}" for amount, name in zip(most, resources, strict=True))
             raise UserError(
-                "no trial fits on this machine",
+                "no trial fits on any node of the cluster" if self.joined else "no trial fits on this machine",
                 where="resources",
                 got=", ".join(f"{need:g} {name}" for name, need in resources.items()) + " a trial",
                 expected=f"at most {have}",
             )
         return room
+
+    def limit(self, resources: Mapping[str, float], *, workers: int | None) -> int:
+        """Most trials at once: as many as fit at this moment, at most `workers`.
+
+        On a joined cluster `workers` are asked for whether they fit or not, for one that grows must see that it should.
+        """
+        if self.joined:
+            return workers or room_on(self.nodes(), resources)
+        room = self.room(resources)
+        return min(room, workers or room)
+
+
+def room_on(nodes: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> int:
+    """How many trials of these resources fit on these nodes, none of them on two."""
+    needs = {name: need for name, need in resources.items() if need > 0}
+    return sum(
+        math.floor(min((node.get(name, 0) / need for name, need in needs.items()), default=1) + 1e-9) for node in nodes
+    )
 
 
 @contextmanager
@@ -86,8 +106,9 @@ def ray_session() -> Iterator[RaySession]:
     folder = _new_folder()
     try:
         _start(folder)
-        daemons = tuple(p for p in psutil.Process().children() if p.name() in ("gcs_server", "raylet"))
-        yield RaySession(folder=folder, resources=ray.cluster_resources(), daemons=daemons)
+        daemons = [p for p in psutil.Process().children() if p.name() in ("gcs_server", "raylet")]
+        resources = ray.cluster_resources()
+        yield RaySession(folder, nodes=lambda: [resources], alive=lambda: all(_runs(daemon) for daemon in daemons))
     finally:
         ray.shutdown()
         clear_session(folder)

@@ -22,6 +22,8 @@ from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
 from tuning.spec import Spec
 
 HEARTBEAT_S = 60.0
+# The reason of an attempt that ended with its machine.
+NODE_LOST = "its node was lost, or out of reach"
 
 
 class NoJob(enum.Enum):
@@ -147,13 +149,17 @@ class Conductor:
             self._finish(number, "failed", error)
 
     def worker_lost(self, number: int, reason: str) -> None:
-        """A trial's process died: it goes on from its last checkpoint, `search.retries` times at most."""
+        """A trial's process died: it goes on from its last checkpoint, `search.retries` times at most.
+
+        That a whole node was lost is nobody's fault, and does not count.
+        """
         if number not in self.running:
             return
         if self._stopping:  # whoever stops the sweep may end its workers too
             del self.running[number]
             return
-        lost = self.ledger.record_attempt(number, reason)
+        attempts = self.ledger.record_attempt(number, reason)
+        lost = sum(attempt != NODE_LOST for attempt in attempts)
         if lost > self.spec.search.retries:
             self._finish(number, "failed", f"its worker died {lost} times; the last time: {reason}")
         else:

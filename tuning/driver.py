@@ -7,6 +7,7 @@ Loads torch; `tuning.session` is what the commands call.
 """
 
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -42,7 +43,8 @@ def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySess
 
     Ray ends while the model and the report are made.
     """
-    with saving(run), driving(run):
+    database = Sweep.open(run).database()
+    with saving(run), driving(run), database.held() if database else nullcontext():
         for line in revise(run, revision):
             screen.errors.print(line, markup=False, highlight=False, soft_wrap=True)
         check_loggers(Sweep.open(run).record["spec"]["search"].get("logging"))

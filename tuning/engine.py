@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from trainables.ray_trial import REPORT_FIELDS, Worker
-from tuning.conductor import Conductor, Job, NoJob
+from tuning.conductor import NODE_LOST, Conductor, Job, NoJob
 
 # Ray trials in all; the conductor ends the sweep, so this only must be large.
 _MANY = 2**31
@@ -33,6 +33,8 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing reads Ray's snapshots
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # All places to work at are made at once; by itself Ray asks for one more than it has room for.
+    "TUNE_MAX_PENDING_TRIALS_PG": str(_MANY),
 }
 
 # A worker's reports come one by one, for the answer to one may be another trial.
@@ -66,9 +68,7 @@ class Engine:
     def run(self, *, must_end: Callable[[], bool]) -> None:
         """Works until the conductor is done. `must_end` is asked about ten times a second; True ends it at once."""
         fault = _Fault()
-        # All places to work at are made at once; by itself Ray asks for one more than it has room for.
-        pending = {"TUNE_MAX_PENDING_TRIALS_PG": str(self._conductor.limit)}
-        with _environment({**_ENVIRONMENT, **pending}, always=_ALWAYS):
+        with _environment(_ENVIRONMENT, always=_ALWAYS):
             tuner = tune.Tuner(
                 tune.with_resources(self._worker, self._resources),
                 tune_config=tune.TuneConfig(
@@ -219,6 +219,8 @@ def _reason(trial) -> str:
         text = ""
     if "low on memory" in text:
         return "out of memory: the machine ran short and its process was ended; use fewer workers or smaller batches"
+    if "its node has died" in text or "ActorUnavailableError" in text:
+        return NODE_LOST
     if "process has died" in text or "died unexpectedly" in text:
         return "its process died (killed, or out of memory)"
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "reason unknown")

@@ -58,7 +58,7 @@ def revise(run: Path, revision: Revision) -> list[str]:
     ledger = sweep.ledger(writable=True)
     _check(changes, revised, ledger, record, run)
     if spec.space != revised.space:
-        ledger = ledger.with_distributions(run, {name: distribution(d) for name, d in revised.space.items()})
+        ledger = ledger.with_distributions({name: distribution(d) for name, d in revised.space.items()})
     if ledger.outcome() == "errors":
         ledger.forgive_errors()
     versions = current_versions()

@@ -38,6 +38,7 @@ from tuning import exit_codes
 from tuning.cluster import RaySession, clear_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
+from tuning.joining import Offer, prepared
 from tuning.logs import following
 from tuning.progress import SweepFacts, View, open_view
 from tuning.retention import Retention
@@ -46,6 +47,8 @@ from tuning.watchdog import Watchdog
 
 # After a signal, trials get this long to finish their epoch; what takes longer is done again on resume.
 PATIENCE_S = 20.0
+# How often the nodes of a cluster are counted.
+NODES_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -103,15 +106,18 @@ def _run(
     with _Signals() as signals:
         ray = session()
         resources = trial_resources(spec, ray)
-        room = ray.room(resources)
+        ray.room(resources)
+        for line in prepared(ray, sweep.folder):
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        places = functools.partial(ray.limit, resources, workers=spec.resources.workers)
         conductor = Conductor(
             ledger,
             spec,
             retention=Retention(sweep.folder, keep=spec.search.keep, mode=spec.search.mode),
-            limit=min(room, spec.resources.workers or room),
+            limit=places(),
             clock=time.monotonic,
         )
-        jobs = _Jobs(sweep, spec, store, gpus=resources.get("GPU", 0.0))
+        jobs = _Jobs(sweep, spec, store, gpus=resources.get("GPU", 0.0), shared=not ray.joined)
         engine = Engine(
             conductor,
             job_config=lambda job: jobs.describe(job).to_config(),
@@ -123,7 +129,10 @@ def _run(
             conductor.watch = view.trial_ended
             leave = functools.partial(_leave, sweep.folder, ray, console)
             with Watchdog(lambda: _overdue(ray, signals), leave=leave):
-                engine.run(must_end=lambda: _tick(conductor, view, signals, follow))
+                tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None)
+                engine.run(must_end=tick)
+        if (said := jobs.sent()) and not quiet:
+            console.print(said, highlight=False)
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
     return conductor.outcome()
@@ -204,9 +213,11 @@ def _clear_remains(run: Path) -> None:
 class _Jobs:
     """Fills in what a worker needs beside the conductor's job."""
 
-    def __init__(self, sweep: Sweep, spec: Spec, store: PixelStore, *, gpus: float) -> None:
+    def __init__(self, sweep: Sweep, spec: Spec, store: PixelStore, *, gpus: float, shared: bool) -> None:
+        """`shared`: workers see this machine's files. Else pictures and weights are offered to their nodes."""
         self._sweep, self._spec, self._store, self._gpus = sweep, spec, store, gpus
         self._weights: dict[tuple[str, str], Weights] = {}
+        self._offer = None if shared else Offer({store.path.name: store.path})
 
     def describe(self, job: Job) -> TrialJob:
         return TrialJob(
@@ -219,9 +230,19 @@ class _Jobs:
             cpus=self._spec.resources.cpus_per_trial,
             gpus=self._gpus,
             checkpoint=job.checkpoint,
-            cache=str(cache_folder()),
+            cache="" if self._offer else str(cache_folder()),
             sharing_bytes=self._sharing_bytes(),
+            offer=self._offer.name if self._offer else "",
+            fingerprint=self._store.fingerprint,
         )
+
+    def sent(self) -> str:
+        """What went to nodes that do not see this machine's files, in a line; empty where nothing did."""
+        sent = self._offer.sent() if self._offer else {}
+        if not sent:
+            return ""
+        nodes = "1 node" if len(sent) == 1 else f"{len(sent)} nodes"
+        return f"sent {sum(sent.values()):,} bytes of pictures and weights to {nodes}"
 
     def _sharing_bytes(self) -> int:
         """As the sweep file says, else as was found when the sweep began: a resumed trial must share as before."""
@@ -232,7 +253,10 @@ class _Jobs:
         """Found once: it takes reading the whole file."""
         key = settings.weights, settings.model
         if key not in self._weights:
-            self._weights[key] = Weights(**weights_here(self._sweep, dataclasses.asdict(settings)))
+            weights = Weights(**weights_here(self._sweep, dataclasses.asdict(settings)))
+            self._weights[key] = weights
+            if self._offer and weights.path and weights.digest:
+                self._offer.add_weights(Path(weights.path), digest=weights.digest)
         return self._weights[key]
 
 
@@ -271,22 +295,40 @@ class _Signals:
         return time.monotonic() - self.asked_at if self.asked else 0.0
 
 
-def _tick(conductor: Conductor, view: View, signals: _Signals, follow: Callable[[], None]) -> bool:
-    """Called at each of Ray's steps: draws, logs, and says whether to end now."""
-    if signals.asked:
-        conductor.stop(signals.asked)
-    view.refresh()
-    follow()
-    if conductor.storage_error is not None:
-        return True
-    patience = 0.0 if signals.at_once else PATIENCE_S
-    return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
+class _Tick:
+    """Called at each of Ray's steps: draws, logs, follows nodes that come and go, and says whether to end now."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        view: View,
+        signals: _Signals,
+        follow: Callable[[], None],
+        *,
+        places: Callable[[], int] | None,
+    ) -> None:
+        """`places`: how many trials may run at once, asked for every few seconds; None where that does not change."""
+        self._conductor, self._view, self._signals, self._follow = conductor, view, signals, follow
+        self._places, self._asked_at = places, time.monotonic()
+
+    def __call__(self) -> bool:
+        conductor, signals = self._conductor, self._signals
+        if signals.asked:
+            conductor.stop(signals.asked)
+        if self._places and time.monotonic() - self._asked_at > NODES_EVERY_S:
+            conductor.limit, self._asked_at = self._places(), time.monotonic()
+        self._view.refresh()
+        self._follow()
+        if conductor.storage_error is not None:
+            return True
+        patience = 0.0 if signals.at_once else PATIENCE_S
+        return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
 
 
 def _overdue(session: RaySession, signals: _Signals) -> str | None:
     """Why the driver must end without its main thread, if it must."""
-    if not session.lives():
-        return "Ray has ended"
+    if not session.alive():
+        return "the Ray cluster does not answer" if session.joined else "Ray has ended"
     if signals.waited_s() > PATIENCE_S + 15 or (signals.at_once and signals.waited_s() > 10):
         return "Ray does not stop"
     return None

@@ -23,18 +23,20 @@ if TYPE_CHECKING:
     from tuning.cluster import RaySession
 
 
-def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool) -> int:
-    """Makes a new run and works on it."""
-    with _place() as (screen, ray):
+def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool, address: str | None = None) -> int:
+    """Makes a new run and works on it; on the Ray cluster at `address`, else on a Ray of its own on this machine."""
+    with _place(address) as (screen, ray):
         from tuning.driver import begin
 
+        if address is not None:
+            ray.get()  # a cluster that cannot be joined leaves no run behind
         run = begin(spec, text=text, name=name, runs=runs, console=screen.told(quiet=quiet))
         return _work(run, Revision(), screen, ray, quiet=quiet)
 
 
-def go_on(run: Path, revision: Revision, *, quiet: bool) -> int:
+def go_on(run: Path, revision: Revision, *, quiet: bool, address: str | None = None) -> int:
     """Works on a run that exists, as it was or with changes."""
-    with _place() as (screen, ray):
+    with _place(address) as (screen, ray):
         return _work(run, revision, screen, ray, quiet=quiet)
 
 
@@ -49,17 +51,24 @@ def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]
 
 
 @contextmanager
-def _place() -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
+def _place(address: str | None) -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
     """A screen kept from Ray, and a Ray session that begins to start here."""
-    with _signals_interrupt(), screen_apart() as screen, Ahead(_ray()) as ray:
+    with _signals_interrupt(), screen_apart() as screen, Ahead(_ray(address)) as ray:
         yield screen, ray
 
 
 @contextmanager
-def _ray() -> "Iterator[RaySession]":
-    from tuning.cluster import ray_session  # loads Ray, in the thread that starts it
+def _ray(address: str | None) -> "Iterator[RaySession]":
+    """Loads Ray, in the thread that starts it or joins it."""
+    if address is None:
+        from tuning.cluster import ray_session
 
-    with ray_session() as session:
+        opened = ray_session()
+    else:
+        from tuning.joining import joined_cluster
+
+        opened = joined_cluster(address)
+    with opened as session:
         yield session
 
 

@@ -9,12 +9,14 @@ its name.
 
 import dataclasses
 import os
+import secrets
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -22,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from reports.ledger import Ledger
 from reports.modelfile import DESCRIPTION, WEIGHTS
 from reports.starting_weights import weights_here
-from reports.sweep import RECORD, SCHEMA, Sweep
+from reports.sweep import RECORD, SCHEMA, Sweep, database_of
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.pixels import build_store
@@ -40,6 +42,9 @@ from tuning.space import combinations
 from tuning.spec import Spec
 from tuning.target_checks import check_targets
 from tuning.versions import current_versions
+
+if TYPE_CHECKING:
+    from reports.database import Database
 
 
 def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Console) -> Sweep:
@@ -77,6 +82,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
         },
         "weights": weights,
         "notes": [*catalog.notes, *advice(spec)],
+        "study": f"{name}-{secrets.token_hex(4)}",
         "sharing_bytes": room_for_sharing(cache_folder()),
         "initialisation": _tell_initialisations(spec, weights, classes=store.classes, told=(), console=console),
         "versions": current_versions(),
@@ -90,16 +96,30 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
         with replaced(unnamed / "sweep.yaml") as file:
             file.write_text(text, encoding="utf-8")
         write_json(unnamed / RECORD, record)
-        ledger = Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode)
-        for point in spec.search.first or []:
-            ledger.study.enqueue_trial(point)
-        unnamed.rename(run)
+        with _database(spec, record) as database:
+            ledger = Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode, database=database)
+            for point in spec.search.first or []:
+                ledger.study.enqueue_trial(point)
+            unnamed.rename(run)
         flush_folder(runs)
     except OSError as error:
         raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
     finally:
         shutil.rmtree(unnamed, ignore_errors=True)
     return Sweep.open(run)
+
+
+@contextmanager
+def _database(spec: Spec, record: Mapping[str, Any]) -> "Iterator[Database | None]":
+    """Where a new ledger is to be, if not in the run's folder. It is gone again when the run cannot be made."""
+    database = database_of(spec.search.storage, record["study"]) if spec.search.storage else None
+    try:
+        yield database
+    except BaseException:
+        if database is not None:
+            with suppress(Exception):  # what went wrong before is what counts
+                database.delete()
+        raise
 
 
 def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]:

@@ -77,6 +77,14 @@ class SearchSettings:
     max_same_errors: Annotated[
         int, Ge(1), Doc("The sweep stops after this many trials in a row fail with the same error.")
     ] = 5
+    storage: Annotated[
+        str | None,
+        Doc(
+            "A database that keeps the record, in place of the run's `journal.log`: `postgresql://user@host/name`,"
+            " `mysql://…` or `sqlite:///file`. Its password comes from the environment, as `TUNEYARD_STORAGE_PASSWORD`"
+            " or in the database's own way."
+        ),
+    ] = None
     logging: Annotated[
         list[LoggerName] | None,
         Doc(
@@ -290,6 +298,8 @@ class _Reader:
                 got=Shown(spec.search.metric),
                 expected=f"one of auto, {', '.join(fitting)}",
             )
+        if spec.search.storage is not None:
+            self._check_storage(spec.search.storage)
         if not spec.space and spec.search.trials > 1:
             self._add(
                 ("space",),
@@ -297,6 +307,12 @@ class _Reader:
                 expected="a setting under `space:`",
                 hint="or write `trials: 1` under `search:`",
             )
+
+    def _check_storage(self, url: str) -> None:
+        from reports.database import check_url, shown  # loads SQLAlchemy
+
+        if wrong := check_url(url):
+            self._add(("search", "storage"), f"no database of ours: {wrong}", got=Shown(shown(url)))
 
     def _check_data(self, data: DataSettings) -> None:
         given = self.file.data["data"]

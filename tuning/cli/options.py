@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from tuning.address import check_address
+
 runs_option = click.option(
     "--runs",
     type=click.Path(file_okay=False, path_type=Path),
@@ -17,6 +19,21 @@ runs_option = click.option(
     show_default=True,
     show_envvar=True,
     help="The folder that holds the sweeps.",
+)
+
+
+def _checked(context: click.Context, option: click.Parameter, address: str | None) -> str | None:
+    return check_address(address or "")
+
+
+address_option = click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    show_envvar=True,
+    metavar="RAY",
+    callback=_checked,
+    help="A Ray cluster to run on: host:port of its head, or auto for the one this machine belongs to; a Ray of its own"
+    " on this machine when left out.",
 )
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show only the result.")

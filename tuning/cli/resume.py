@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tuning.cli.options import quiet_option, runs_option
+from tuning.cli.options import address_option, quiet_option, runs_option
 
 
 @click.command(epilog="Example: tune resume resnet18 --trials 50")
@@ -14,6 +14,7 @@ from tuning.cli.options import quiet_option, runs_option
 @click.option("--trials", type=click.IntRange(1), help="Trials in all, those there are included.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="Hours in all, those spent included.")
 @click.option("--workers", type=click.IntRange(1), help="Most trials at once.")
+@address_option
 @quiet_option
 def resume(
     run: str,
@@ -21,6 +22,7 @@ def resume(
     trials: int | None,
     hours: float | None,
     workers: int | None,
+    address: str | None,
     quiet: bool,
 ) -> None:
     """Go on with the sweep RUN (its folder, or its name under --runs) after any interruption.
@@ -38,4 +40,4 @@ def resume(
     from tuning.session import go_on
 
     revision = Revision(trials=trials, hours=hours, workers=workers)
-    sys.exit(go_on(folder, revision, quiet=quiet))
+    sys.exit(go_on(folder, revision, quiet=quiet, address=address))

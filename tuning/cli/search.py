@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tuning.cli.options import quiet_option, runs_option
+from tuning.cli.options import address_option, quiet_option, runs_option
 
 
 @click.command(epilog="Example: tune search --space resnet18.yaml --set image_size=64 --trials 12")
@@ -17,6 +17,7 @@ from tuning.cli.options import quiet_option, runs_option
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours.")
 @click.option("--workers", type=click.IntRange(1), help="Most trials at once; as many as fit when left out.")
+@address_option
 @quiet_option
 def search(
     space: str,
@@ -27,6 +28,7 @@ def search(
     epochs: int | None,
     hours: float | None,
     workers: int | None,
+    address: str | None,
     quiet: bool,
 ) -> None:
     """Start a sweep: run its trials, then write its report and export the best model.
@@ -42,4 +44,4 @@ def search(
     from tuning.session import start
 
     text = path.read_text(encoding="utf-8")
-    sys.exit(start(spec, text=text, name=name or path.stem, runs=runs, quiet=quiet))
+    sys.exit(start(spec, text=text, name=name or path.stem, runs=runs, quiet=quiet, address=address))

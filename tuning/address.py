@@ -1,0 +1,30 @@
+"""Which Ray a sweep runs on, as the command line says it.
+
+check_address("10.0.0.5:6379")         # itself
+check_address("local")                 # None: a Ray of our own
+"""
+
+from trainables.errors import UserError
+
+
+def check_address(address: str) -> str | None:
+    """An address as Ray takes it; None for a Ray of our own on this machine.
+
+    Raises:
+        UserError: it is no address, or one of Ray Client, which cannot run a sweep.
+    """
+    if address in ("", "local"):
+        return None
+    if address.startswith("ray://"):
+        raise UserError(
+            "a sweep cannot be driven through Ray Client",
+            where="--address",
+            got=address,
+            expected="auto or host:port, on a node of the cluster",
+            hint="Ray Tune moves the whole driver to the cluster then, away from the sweep's record; start the sweep on"
+            " a node, or hand it over with `tune submit`",
+        )
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isdecimal()):
+        raise UserError("not an address of a Ray cluster", where="--address", got=address, expected="auto or host:port")
+    return address
