@@ -8,9 +8,10 @@ READY := .venv/.installed
 search: $(READY)  ## the main job, on the embedded digits
 	$(BIN)/tune search --space resnet18.yaml
 
-test: $(READY)  ## the fast tests, those that start Ray, and those in a browser (skipped where there is no Chromium)
+test: $(READY)  ## the fast tests; those that start Ray; clusters and databases; a browser (what is not installed is skipped)
 	$(BIN)/python -m pytest --numprocesses auto
 	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest -m cluster
 	$(BIN)/python -m pytest -m browser
 
 lint: $(READY)

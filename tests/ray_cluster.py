@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,10 +32,12 @@ def free_port() -> int:
 class RayCluster:
     """Its processes end with the block."""
 
-    def __init__(self, folder: Path, *, dashboard: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, dashboard: bool = False, head_cpus: int = 0, environment: Mapping[str, str] | None = None
+    ) -> None:
         # Short, for the paths of sockets are limited, and its own, for a driver here finds a session by it.
         self._temporary = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))
-        self._folder, self._dashboard = folder, dashboard
+        self._folder, self._dashboard, self._head_cpus = folder, dashboard, head_cpus
         self._port, self.dashboard_port = free_port(), free_port()
         self._started: list[psutil.Process] = []
         self.environment = {
@@ -46,6 +49,7 @@ class RayCluster:
             "RAY_health_check_initial_delay_ms": "1000",
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_failure_threshold": "3",
+            **(environment or {}),
         }
 
     @property
@@ -53,7 +57,7 @@ class RayCluster:
         return f"127.0.0.1:{self._port}"
 
     def __enter__(self) -> "RayCluster":
-        words = ["--head", f"--port={self._port}", "--num-cpus=0", f"--temp-dir={self._temporary}"]
+        words = ["--head", f"--port={self._port}", f"--num-cpus={self._head_cpus}", f"--temp-dir={self._temporary}"]
         words += [f"--include-dashboard={str(self._dashboard).lower()}", f"--dashboard-port={self.dashboard_port}"]
         words += ["--ray-client-server-port", str(free_port())]
         self.head = self._start(words, {})

@@ -32,6 +32,7 @@ MAY_IMPORT_RAY = {
     "trainables/ray_nodes.py",
     "tuning/engine.py",
     "tuning/cluster.py",
+    "tuning/jobs.py",
     "tuning/joining.py",
 }
 MODULES = [path for layer in LAYERS for path in sorted((PROJECT / layer).rglob("*.py"))]

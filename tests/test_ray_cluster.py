@@ -77,20 +77,21 @@ def test_a_node_is_lost_and_another_joins(tmp_path: Path) -> None:
         driver = tune.start("search", "--space", "small.yaml")
         tune.wait(driver, lambda: tune.show()["counts"]["running"] == 2 and tune.epochs() >= 3)
         cluster.kill(first)
-        tune.wait(driver, lambda: any(NODE_LOST in t.attempts for t in Sweep.open(tune.run).ledger().trials()))
+        tune.wait(driver, lambda: any(t.attempts for t in Sweep.open(tune.run).ledger().trials()))
+        lost = next(t for t in Sweep.open(tune.run).ledger().trials() if t.attempts)
         there = tune.epochs()
         tune.wait(driver, lambda: tune.epochs() >= there + 2)
-        assert tune.show()["counts"]["running"] == 1, "one node, one trial"
         cluster.add_node(cpus=1)
-        tune.wait(driver, lambda: tune.show()["counts"]["running"] == 2)
+        # The only room for it, for the other place is never given up.
+        tune.wait(driver, lambda: len(tune.show()["trials"][lost.number]["epochs"]) > len(lost.epochs))
         output = tune.ended(driver)
     assert "small finished: 6 complete, 0 pruned, 0 failed" in output
     result = Result()
     check_invariants("small", tune.show(), result)
     assert not result.problems
     assert [len(trial["epochs"]) for trial in tune.show()["trials"]] == [30] * 6
-    lost = [trial for trial in Sweep.open(tune.run).ledger().trials() if trial.attempts]
-    assert [trial.attempts for trial in lost] == [(NODE_LOST,)]
+    attempts = [trial.attempts for trial in Sweep.open(tune.run).ledger().trials() if trial.attempts]
+    assert attempts == [(NODE_LOST,)]
 
 
 def test_the_head_is_lost_and_another_cluster_goes_on(tmp_path: Path) -> None:

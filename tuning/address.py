@@ -2,7 +2,11 @@
 
 check_address("10.0.0.5:6379")         # itself
 check_address("local")                 # None: a Ray of our own
+use_token()                            # before Ray is loaded to join a cluster
 """
+
+import os
+from pathlib import Path
 
 from trainables.errors import UserError
 
@@ -28,3 +32,10 @@ def check_address(address: str) -> str | None:
     if address != "auto" and not (host and port.isdecimal()):
         raise UserError("not an address of a Ray cluster", where="--address", got=address, expected="auto or host:port")
     return address
+
+
+def use_token() -> None:
+    """Since Ray 2.60 `ray start` wants a token of whoever connects; a driver sends the one it has only when told to."""
+    kept = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if os.environ.get("RAY_AUTH_TOKEN") or kept.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -219,7 +219,7 @@ def _reason(trial) -> str:
         text = ""
     if "low on memory" in text:
         return "out of memory: the machine ran short and its process was ended; use fewer workers or smaller batches"
-    if "its node has died" in text or "ActorUnavailableError" in text:
+    if "its node has died" in text or "The actor is temporarily unavailable" in text:
         return NODE_LOST
     if "process has died" in text or "died unexpectedly" in text:
         return "its process died (killed, or out of memory)"

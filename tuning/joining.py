@@ -28,6 +28,7 @@ import trainables
 from reports.sweep import RECORD
 from trainables.errors import UserError
 from trainables.ray_nodes import Files, about_node, run_not_seen
+from tuning.address import use_token
 from tuning.cluster import RaySession
 
 # What workers compute with; other versions may round otherwise.
@@ -50,7 +51,7 @@ def joined_cluster(address: str) -> Iterator[RaySession]:
     """
     if address != "auto":
         _reach(address)
-    _use_token()
+    use_token()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = Path(tempfile.mkdtemp(prefix="tuneyard-"))
     try:
@@ -123,7 +124,7 @@ def _connect(address: str) -> None:
     try:
         ray.init(
             address=address,
-            runtime_env={"py_modules": [str(Path(trainables.__file__).parent)]},
+            runtime_env=_environment(),
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -135,6 +136,13 @@ def _connect(address: str) -> None:
             hint="this machine must be a node of it (`ray start --address=…`), with the same versions of Ray and"
             " Python; where it wants a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
         ) from error
+
+
+def _environment() -> dict[str, Any] | None:
+    """What brings the code to the workers; a job's workers have its folder anyway, with all our code in it."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return None
+    return {"py_modules": [str(Path(trainables.__file__).parent)]}
 
 
 def _reach(address: str) -> None:
@@ -149,13 +157,6 @@ def _reach(address: str) -> None:
             got=address,
             hint="`ray status` on its head tells whether it runs",
         ) from error
-
-
-def _use_token() -> None:
-    """Since Ray 2.60 `ray start` wants a token of whoever connects; a driver sends the one it has only when told to."""
-    kept = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if os.environ.get("RAY_AUTH_TOKEN") or kept.is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _nodes() -> list[Mapping[str, float]]:

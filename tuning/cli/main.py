@@ -20,6 +20,10 @@ from tuning import exit_codes
 COMMANDS = {
     "search": ("search", "search", "Start a sweep and see it through to its report and best model."),
     "resume": ("resume", "resume", "Go on with a sweep after any interruption, or extend it."),
+    "submit": ("submit", "submit", "Hand a sweep to a Ray cluster, as a job."),
+    "jobs": ("jobs", "jobs", "The sweeps handed to a cluster."),
+    "logs": ("logs", "logs", "What such a job prints."),
+    "stop": ("stop", "stop", "Stop such a job; it can be resumed."),
     "list": ("list", "list_", "The sweeps here and how they stand."),
     "show": ("show", "show", "One sweep as a table, or as data."),
     "report": ("report", "report", "Write a sweep's report: one page, and the data as files."),

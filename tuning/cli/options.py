@@ -37,3 +37,12 @@ address_option = click.option(
 )
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show only the result.")
+
+jobs_address_option = click.option(
+    "--address",
+    metavar="URL",
+    envvar=["RAY_API_SERVER_ADDRESS"],
+    show_envvar=True,
+    help="The cluster's dashboard, such as http://10.0.0.5:8265; that of the cluster this machine belongs to when left"
+    " out.",
+)
