@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.work import LR, MOMENTUM, Score, Work
 from reports.ledger import Ledger
 from trainables.files import checkpoint_path
-from trainables.ray_trial import Worker
+from trainables.ray_worker import Worker
 from tuning.cluster import ray_session
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine

@@ -45,6 +45,8 @@ _HOLDS = {
     "postgresql": "SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",
     "mysql": "SELECT GET_LOCK(SUBSTRING(SHA2(:name, 256), 1, 60), 0)",
 }
+# What keeps the server from ending a connection that only holds.
+_STAYS = {"mysql": "SET SESSION wait_timeout = 31536000"}
 
 T = TypeVar("T")
 
@@ -110,12 +112,19 @@ class Database:
         if hold is None:  # a file, beside which the run's own lock will do
             yield
             return
-        with _told(self.url), _engine(self.url).connect() as connection:
-            if not connection.execute(text(hold), {"name": self.study}).scalar():
+        with _told(self.url):
+            connection = _engine(self.url).connect().execution_options(isolation_level="AUTOCOMMIT")
+            if stay := _STAYS.get(connection.dialect.name):
+                connection.execute(text(stay))
+            held = connection.execute(text(hold), {"name": self.study}).scalar()
+        try:
+            if not held:
                 raise UserError(
                     "this sweep is being run already", where=self.url, got=self.study, hint="wait for its driver"
                 )
             yield
+        finally:
+            connection.close()
 
     def _storage(self) -> optuna.storages.BaseStorage:
         return get_storage(_Patient(_with_password(self.url)))

@@ -85,7 +85,7 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
     why = _ENDED.get(standing["outcome"], "")
     lines = [
         f"{standing['state']}{why}; {total} of {budget['trials']} trials begun{epochs}{hours}",
-        ", ".join(f"{number} {state}" for state, number in counts.items()),
+        ", ".join(f"{number} {_in_words(state, standing['state'])}" for state, number in counts.items()),
     ]
     if best is None:
         lines.append("no trial is complete yet" if total else "no trial has begun yet")
@@ -98,6 +98,11 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
 
 
 # drawing
+
+
+def _in_words(state: str, sweep_state: str) -> str:
+    """A trial's state, where nobody is at work on the sweep."""
+    return "to go on with" if state == "running" and sweep_state == "interrupted" else state
 
 
 def shown(cell: Cell) -> str:

@@ -16,6 +16,7 @@ from trainables.checkpoint import Snapshot
 from trainables.errors import TrialError, UserError
 from trainables.models.build import Model, build_model
 from trainables.models.freezing import trainable_names
+from trainables.models.heads import fold_scale
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
 
@@ -67,7 +68,11 @@ def rebuilt(sweep: Sweep, trial: TrialRecord, settings: TrialSettings) -> Model:
         weights=Weights(**weights_here(sweep, trial.settings)),
         task=sweep.task,
     )
+    head = model.facts.head
+    scale, shift = (snapshot.model.pop(f"{head}.{name}", None) for name in ("scale", "shift"))
     _load_changed(model, snapshot.model)
+    if scale is not None and shift is not None:
+        fold_scale(model.network, model.facts, scale=scale, shift=shift)
     return model
 
 

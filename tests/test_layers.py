@@ -28,7 +28,7 @@ from tuning.spec import SearchSettings
 
 LAYERS = ("trainables", "reports", "tuning")  # each may import those before it
 MAY_IMPORT_RAY = {
-    "trainables/ray_trial.py",
+    "trainables/ray_worker.py",
     "trainables/ray_nodes.py",
     "tuning/engine.py",
     "tuning/cluster.py",

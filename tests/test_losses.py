@@ -85,6 +85,12 @@ LABELS, X = targets_of("classification"), outputs_of()
 FLAGS, NUMBERS = targets_of("multilabel"), targets_of("regression")
 
 
+def standardised(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in standard deviations of the targets, from their mean."""
+    mean, std = targets.mean(dim=0), targets.std(dim=0, correction=0)
+    return (outputs - mean) / std, (targets - mean) / std
+
+
 @pytest.mark.parametrize(
     ("name", "task", "changes", "expected"),
     [
@@ -118,10 +124,20 @@ FLAGS, NUMBERS = targets_of("multilabel"), targets_of("regression")
         ("l1", "classification", {}, lambda: functional.l1_loss(X.softmax(1), one_hot(LABELS))),
         ("bce", "multilabel", {}, lambda: functional.binary_cross_entropy(X.sigmoid(), FLAGS)),
         ("multilabel_soft_margin", "multilabel", {}, lambda: functional.multilabel_soft_margin_loss(X, FLAGS)),
-        ("mse", "regression", {}, lambda: functional.mse_loss(X, NUMBERS)),
-        ("l1", "regression", {}, lambda: functional.l1_loss(X, NUMBERS)),
-        ("smooth_l1", "regression", {"smooth_l1_beta": 0.3}, lambda: functional.smooth_l1_loss(X, NUMBERS, beta=0.3)),
-        ("huber", "regression", {"huber_delta": 0.3}, lambda: functional.huber_loss(X, NUMBERS, delta=0.3)),
+        ("mse", "regression", {}, lambda: functional.mse_loss(*standardised(X, NUMBERS))),
+        ("l1", "regression", {}, lambda: functional.l1_loss(*standardised(X, NUMBERS))),
+        (
+            "smooth_l1",
+            "regression",
+            {"smooth_l1_beta": 0.3},
+            lambda: functional.smooth_l1_loss(*standardised(X, NUMBERS), beta=0.3),
+        ),
+        (
+            "huber",
+            "regression",
+            {"huber_delta": 0.3},
+            lambda: functional.huber_loss(*standardised(X, NUMBERS), delta=0.3),
+        ),
         ("poisson_nll", "regression", {}, lambda: functional.poisson_nll_loss(X.exp(), NUMBERS, log_input=False)),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
@@ -152,7 +168,7 @@ def test_multilabel_margin_is_torchs_own() -> None:
 def test_margin_ranking_takes_every_pair_with_an_order_once() -> None:
     expected = [
         functional.margin_ranking_loss(x[i], x[j], torch.tensor(1.0 if y[i] > y[j] else -1.0), margin=0.4)
-        for x, y in zip(X.T, NUMBERS.T, strict=True)
+        for x, y in zip(*(values.T for values in standardised(X, NUMBERS)), strict=True)
         for i in range(len(x))
         for j in range(i)
         if y[i] != y[j]
@@ -163,11 +179,11 @@ def test_margin_ranking_takes_every_pair_with_an_order_once() -> None:
 
 @pytest.mark.parametrize("pictures", [1, 3])
 def test_margin_ranking_without_an_order_is_nothing(pictures: int) -> None:
-    outputs = torch.zeros(pictures, 2, requires_grad=True)
-    value = loss_of("margin_ranking", "regression")(outputs, torch.ones(pictures, 2))
+    outputs = torch.zeros(pictures, 4, requires_grad=True)
+    value = loss_of("margin_ranking", "regression")(outputs, torch.ones(pictures, 4))
     value.backward()
     assert value.item() == 0
-    assert torch.equal(outputs.grad, torch.zeros(pictures, 2))  # type: ignore[arg-type]
+    assert torch.equal(outputs.grad, torch.zeros(pictures, 4))  # type: ignore[arg-type]
 
 
 # class weights

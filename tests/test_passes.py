@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from trainables.data import passes, room
@@ -57,6 +58,29 @@ def test_rows_are_computed_once_and_found_again(tmp_path: Path, channels_last: b
     for rows in (taken, again):
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         assert rows.is_contiguous(memory_format=memory_format)
+
+
+def test_who_waits_for_others_begins_with_what_comes_next(tmp_path: Path) -> None:
+    now, following = Counted(), Counted(factor=2.0)
+    rows, ahead = opened(tmp_path, now), opened(tmp_path, following, key="next")
+    rows.folder.parent.mkdir(parents=True)
+    other = FileLock(rows.folder.with_name(f".{rows.folder.name}-00001.lock"))
+    other.acquire()  # somebody is at the second chunk
+
+    def leave_it() -> None:
+        deadline = time.monotonic() + 20
+        while len(following.computed) < ROWS and time.monotonic() < deadline:
+            time.sleep(0.01)
+        other.release()
+
+    leaving = threading.Thread(target=leave_it)
+    leaving.start()
+    rows.fill(ahead=[ahead])
+    leaving.join()
+    assert sorted(following.computed) == list(range(ROWS))
+    assert sorted(now.computed) == list(range(ROWS))
+    assert now.computed[-CHUNK:] == list(range(CHUNK, 2 * CHUNK)), "what others were at comes last"
+    assert ahead.complete()
 
 
 def test_another_key_is_another_pass(tmp_path: Path) -> None:

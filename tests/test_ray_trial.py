@@ -14,7 +14,8 @@ from trainables.data.store import DamagedStoreError
 from trainables.errors import TrialError, UserError
 from trainables.hardware import describe_hardware, look_at_gpus, pick_device
 from trainables.models.weights import Weights
-from trainables.ray_trial import TrialJob, Worker, run_trial
+from trainables.ray_trial import TrialJob, run_trial
+from trainables.ray_worker import Worker
 from trainables.settings import TrialSettings
 from tuning.engine import _reason
 

@@ -60,8 +60,8 @@ def make_store(cache: Path, task: Task, targets: list[Any], *, classes: int) -> 
     arrays = rng.integers(0, 40, size=(len(targets), 32, 32, 3)).astype(np.uint8)
     pictures = []
     for place, target in enumerate(targets):
-        first = target if task == "classification" else target[0]
-        arrays[place] += np.uint8(40 * (first + 1))
+        shade = {"classification": target, "multilabel": place % 2, "regression": place % 5}[task]
+        arrays[place] += np.uint8(40 * (shade + 1))
         split: Split = "train" if place < len(targets) * 2 // 3 else "val"
         label, values = (target, ()) if task == "classification" else (0, target)
         pictures.append(Picture(f"made/{place}", label, split, values))
@@ -99,15 +99,38 @@ def test_a_task_learns_and_tells_its_metrics(task: Task, stores: dict[Task, Pixe
     assert list(told) == [name for name in EPOCH_FIELDS if name in told]
 
 
-@pytest.mark.parametrize(("loss", "expected"), [("mse", [4.0, 100.0]), ("poisson_nll", [math.log(4), math.log(100)])])
-def test_regression_starts_at_the_targets_means(loss: str, expected: list[float], tmp_path: Path) -> None:
+def test_counts_start_at_the_logarithm_of_their_means(tmp_path: Path) -> None:
     store = make_store(tmp_path, "regression", [(4.0, float(20 * (place % 11))) for place in range(33)], classes=2)
     assert store.targets[store.indices("train")].mean(dim=0).tolist() == [4.0, 100.0]
-    settings = dataclasses.replace(BASE, loss=loss)  # type: ignore[arg-type]
+    settings = dataclasses.replace(BASE, loss="poisson_nll")
     trainer = Trainer.build(
         settings, store=store, data_seed=7, weights=NO_WEIGHTS, device=torch.device("cpu"), sharing=None
     )
-    assert trainer.model.network.fc.bias.tolist() == pytest.approx(expected)
+    assert trainer.model.network.fc.bias.tolist() == pytest.approx([math.log(4), math.log(100)])
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES_OF["regression"] if loss != "poisson_nll"])
+@pytest.mark.parametrize("model", ["resnet18", "squeezenet1_1"])  # a head that is Linear, and one that is a convolution
+def test_targets_of_thousands_are_learnt_as_those_of_ones(model: str, loss: str, tmp_path: Path) -> None:
+    """A trial sees targets in standard deviations; what it tells and gives is in their own units."""
+    small = TARGETS["regression"]
+    large = [tuple(1000 * value + 300_000 for value in values) for values in small]
+    settings = dataclasses.replace(BASE, model=model, loss=loss, epochs=3)  # type: ignore[arg-type]
+    one, other = (
+        trial(settings, make_store(tmp_path / name, "regression", targets, classes=2))
+        for name, targets in (("small", small), ("large", large))
+    )
+    for ours, theirs in zip(one, other, strict=True):
+        assert theirs.train_loss == pytest.approx(ours.train_loss, rel=1e-2, abs=1e-3)
+        assert theirs.val_loss == pytest.approx(ours.val_loss, rel=1e-2, abs=1e-3)
+        assert theirs.scores["val_mae"] == pytest.approx(1000 * ours.scores["val_mae"], rel=1e-2)  # type: ignore[operator]
+
+
+def test_a_target_that_never_changes_is_no_obstacle(tmp_path: Path) -> None:
+    store = make_store(tmp_path, "regression", [(4.0, float(place % 5)) for place in range(33)], classes=2)
+    for result in trial(dataclasses.replace(BASE, epochs=2), store):
+        assert math.isfinite(result.train_loss)
+        assert math.isfinite(result.scores["val_mae"] or math.nan)
 
 
 @pytest.mark.parametrize(("task", "loss"), [(task, loss) for task, losses in LOSSES_OF.items() for loss in losses])

@@ -18,7 +18,7 @@ from trainables.settings import TrialSettings
 WORKER = """
 import json, sys
 import psutil
-from trainables.ray_trial import Worker
+from trainables.ray_worker import Worker
 
 worker = Worker.__new__(Worker)
 sizes = []

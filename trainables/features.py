@@ -79,6 +79,7 @@ class Shared:
         self._indices = {split: store.indices(split) for split in ("train", "val")}
         self._parts: dict[tuple[int, int], nn.Module] = {}
         self._passes: dict[_Rows, Pass] = {}
+        self._epoch = 0  # the one at work
         self.seconds = 0.0  # spent on computing rows, or waiting for others to
 
     def fits(self, stages: int) -> bool:
@@ -96,6 +97,7 @@ class Shared:
         indices = self._indices["train"]
         keys = view_keys(self._settings, data_seed=self._data_seed, epoch=epoch, indices=indices)
         self._forget("train")
+        self._epoch = epoch
         passes = {view: self._filled(_Rows(stages, "train", view)) for view in np.unique(keys).tolist()}
         for batch in training_plan(self._store, settings=self._settings, epoch=epoch):
             places = torch.searchsorted(indices, batch).numpy()
@@ -122,10 +124,19 @@ class Shared:
                 keep=frozenset(kept.folder for kept in self._passes.values()),
             )
             started = time.perf_counter()
-            rows.fill()
+            rows.fill(ahead=[self._pass(next_rows) for next_rows in self._next(which)])
             self.seconds += time.perf_counter() - started
         mark_used(rows.folder)
         return rows
+
+    def _next(self, which: _Rows) -> list[_Rows]:
+        """What is wanted after these rows: those of validation, then the next epoch's."""
+        after = [_Rows(which.stages, "val", PLAIN)] if which.split == "train" else []
+        epoch, last = self._epoch + 1, self._settings.freeze_epochs or self._settings.epochs
+        if epoch <= min(last, self._settings.epochs):
+            keys = view_keys(self._settings, data_seed=self._data_seed, epoch=epoch, indices=self._indices["train"])
+            after += [_Rows(which.stages, "train", view) for view in np.unique(keys).tolist()]
+        return after
 
     def _pass(self, which: _Rows) -> Pass:
         if which not in self._passes:

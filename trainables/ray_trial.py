@@ -1,8 +1,7 @@
-"""The Ray edge: a process that runs the trials of a sweep, one after the other.
+"""What a worker does with a trial that it is told to run: its epochs, as reports of plain values.
 
-    tune.Tuner(tune.with_resources(Worker, {"CPU": 1}), …)      # config: its first `TrialJob`, as a plain dict
-    for report in run_trial(job.to_config()):                   # what it does, without Ray
-        ...
+    for report in run_trial(job.to_config()):
+        ...                                    # {"epoch": 1, "val_accuracy": 0.91, …, "checkpoint": "trials/3/…"}
 
 Each epoch is saved first and reported second, so what the sweep's ledger names is on disk. Whatever goes wrong in
 Python is reported as a result, so that the process, with torch loaded, serves the next trial. A process that has died,
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ray import tune
 
 from trainables.checkpoint import Snapshot
 from trainables.data.cache import cache_folder
@@ -39,10 +37,6 @@ from trainables.hardware import (
 from trainables.models.weights import Weights
 from trainables.ray_nodes import check_run_is_seen, store_here, weights_here
 from trainables.settings import TrialSettings
-from trainables.tasks import EPOCH_FIELDS
-
-# The keys that an epoch's report may have.
-REPORT_FIELDS = (*EPOCH_FIELDS, "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -79,42 +73,8 @@ class TrialJob:
         return cls(**{**config, **nested})
 
 
-class Worker(tune.Trainable):
-    """One Ray trial, which stands for a place to work at: after a trial of the sweep it is given the next one.
-
-    Each call of Ray's `train` is one report of `run_trial`, with the trial's number.
-    """
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self._take(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Leaves the trial it is at, if any, and takes another. Called between two reports."""
-        self._reports.close()
-        self._take(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        report = next(self._reports, None)
-        if report is None:
-            raise RuntimeError("the trial ended without a word")
-        return {"number": self._number, **report}
-
-    def cleanup(self) -> None:
-        self._reports.close()
-
-    def _take(self, config: dict[str, Any]) -> None:
-        self._number = config["number"]
-        self._reports = self.run(config)
-
-    @staticmethod
-    def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-        """The reports of one trial."""
-        return run_trial(config)
-
-
 def run_trial(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-    """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}` (`REPORT_FIELDS`).
+    """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}` (`ray_worker.REPORT_FIELDS`).
 
     A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours. What is no
     trial's fault and would fail the next one too (a full disk, a file or weights gone) reports `{storage}`. After a

@@ -283,7 +283,8 @@ class TrialSettings:
             " against the rest), `multi_margin`, `focal`, `kl_div` (to smoothed classes), and `mse` and `l1` between"
             " probabilities and classes. Multilabel: `bce`, `multilabel_margin`, `multilabel_soft_margin`. Regression:"
             " `mse`, `l1`, `smooth_l1`, `huber`, `poisson_nll` (the network gives a count's logarithm),"
-            " `margin_ranking` (only the order is learnt, from pairs within a batch). `auto`: the first of its task."
+            " `margin_ranking` (only the order is learnt, from pairs within a batch); all but counts are compared in"
+            " standard deviations of the training targets. `auto`: the first of its task."
         ),
     ] = "auto"
     label_smoothing: Annotated[
@@ -298,8 +299,16 @@ class TrialSettings:
     ] = "none"
     focal_gamma: Annotated[float, Ge(0), Doc("How much less `focal` weighs what is right already.")] = 2.0
     margin: Annotated[float, Ge(0), Doc("Margin of `multi_margin` and `margin_ranking`.")] = 1.0
-    huber_delta: Annotated[float, Gt(0), Doc("Error at which `huber` turns from square to straight.")] = 1.0
-    smooth_l1_beta: Annotated[float, Gt(0), Doc("Error at which `smooth_l1` turns from square to straight.")] = 1.0
+    huber_delta: Annotated[
+        float,
+        Gt(0),
+        Doc("Error at which `huber` turns from square to straight, in standard deviations of the targets."),
+    ] = 1.0
+    smooth_l1_beta: Annotated[
+        float,
+        Gt(0),
+        Doc("Error at which `smooth_l1` turns from square to straight, in standard deviations of the targets."),
+    ] = 1.0
     mixup: Annotated[
         float, Ge(0), Doc("Blend pairs of training pictures, with shares from Beta(this, this); 0 for none.")
     ] = 0.0

@@ -20,7 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from trainables.ray_trial import REPORT_FIELDS, Worker
+from trainables.ray_worker import REPORT_FIELDS, Worker
 from tuning.conductor import NODE_LOST, Conductor, Job, NoJob
 
 # Ray trials in all; the conductor ends the sweep, so this only must be large.

@@ -36,6 +36,7 @@ class SweepFacts:
     elapsed_s: float
     seconds_left: float | None
     stopping: str | None
+    at_once: bool = False
 
 
 class View(Protocol):
@@ -50,6 +51,9 @@ class View(Protocol):
 
     def trial_ended(self, trial: TrialRecord) -> None:
         """Called once for each trial that ended."""
+
+    def stopping(self, how: str) -> None:
+        """Called when the sweep is asked to stop, and again when it is to stop at once."""
 
 
 class LiveView:
@@ -78,6 +82,11 @@ class LiveView:
         if trial.state == "failed":
             self._live.console.print(ended_line(trial, metric=self._facts().metric), style="red", highlight=False)
 
+    def stopping(self, how: str) -> None:
+        """Shown at once, and in the picture from then on."""
+        self._drawn = 0.0
+        self.refresh()
+
 
 class PlainView:
     """One line a finished trial, for logs and pipes."""
@@ -100,11 +109,17 @@ class PlainView:
         line = f"[{done}/{facts.trials}] {ended_line(trial, metric=facts.metric)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def stopping(self, how: str) -> None:
+        self._console.print(how, markup=False, highlight=False, soft_wrap=True)
+
 
 class NoView(PlainView):
     """Nothing, for `--quiet`."""
 
     def trial_ended(self, trial: TrialRecord) -> None:
+        pass
+
+    def stopping(self, how: str) -> None:
         pass
 
 
@@ -172,7 +187,8 @@ def render(facts: SweepFacts) -> RenderableType:
             )
         parts.append(table)
     if facts.stopping:
-        parts.append(Text(f"stopping ({facts.stopping}); trials at work finish their epoch …", style="yellow"))
+        how = "at once …" if facts.at_once else "; trials at work finish their epoch … (Ctrl-C again: at once)"
+        parts.append(Text(f"stopping ({facts.stopping}){' ' if facts.at_once else ''}{how}", style="yellow"))
     return Group(*parts)
 
 

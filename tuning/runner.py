@@ -125,7 +125,7 @@ def _run(
             scratch=ray.scratch,
             logs=sweep.folder / "logs",
         )
-        with open_view(console, lambda: _facts(sweep, conductor), quiet=quiet) as view:
+        with open_view(console, lambda: _facts(sweep, conductor, signals), quiet=quiet) as view:
             conductor.watch = view.trial_ended
             leave = functools.partial(_leave, sweep.folder, ray, console)
             with Watchdog(lambda: _overdue(ray, signals), leave=leave):
@@ -310,11 +310,13 @@ class _Tick:
         """`places`: how many trials may run at once, asked for every few seconds; None where that does not change."""
         self._conductor, self._view, self._signals, self._follow = conductor, view, signals, follow
         self._places, self._asked_at = places, time.monotonic()
+        self._acknowledged = ""
 
     def __call__(self) -> bool:
         conductor, signals = self._conductor, self._signals
         if signals.asked:
             conductor.stop(signals.asked)
+            self._acknowledge("at once" if signals.at_once else "after the epochs at work; Ctrl-C again: at once")
         if self._places and time.monotonic() - self._asked_at > NODES_EVERY_S:
             conductor.limit, self._asked_at = self._places(), time.monotonic()
         self._view.refresh()
@@ -323,6 +325,12 @@ class _Tick:
             return True
         patience = 0.0 if signals.at_once else PATIENCE_S
         return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
+
+    def _acknowledge(self, how: str) -> None:
+        """Says once how the sweep stops, and once more when that changes."""
+        if how != self._acknowledged:
+            self._acknowledged = how
+            self._view.stopping(f"stopping ({self._signals.asked}), {how}")
 
 
 def _overdue(session: RaySession, signals: _Signals) -> str | None:
@@ -341,7 +349,7 @@ def _leave(run: Path, session: RaySession, console: Console, reason: str) -> Non
     os._exit(exit_codes.INTERRUPTED)
 
 
-def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:
+def _facts(sweep: Sweep, conductor: Conductor, signals: _Signals) -> SweepFacts:
     counts = Counter(conductor.ledger.counts())
     ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
     elapsed = conductor.elapsed_s()
@@ -356,4 +364,5 @@ def _facts(sweep: Sweep, conductor: Conductor) -> SweepFacts:
         elapsed_s=elapsed,
         seconds_left=elapsed / ended * (budget - ended) if ended else None,
         stopping=conductor.stopping,
+        at_once=signals.at_once,
     )

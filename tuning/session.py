@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool, address: str | None = None) -> int:
     """Makes a new run and works on it; on the Ray cluster at `address`, else on a Ray of its own on this machine."""
-    with _place(address) as (screen, ray):
+    with _place(address, quiet=quiet) as (screen, ray):
         from tuning.driver import begin
 
         if address is not None:
@@ -36,7 +36,7 @@ def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool, address:
 
 def go_on(run: Path, revision: Revision, *, quiet: bool, address: str | None = None) -> int:
     """Works on a run that exists, as it was or with changes."""
-    with _place(address) as (screen, ray):
+    with _place(address, quiet=quiet) as (screen, ray):
         return _work(run, revision, screen, ray, quiet=quiet)
 
 
@@ -51,9 +51,11 @@ def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]
 
 
 @contextmanager
-def _place(address: str | None) -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
+def _place(address: str | None, *, quiet: bool) -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
     """A screen kept from Ray, and a Ray session that begins to start here."""
     with _signals_interrupt(), screen_apart() as screen, Ahead(_ray(address)) as ray:
+        if screen.console.is_terminal and not quiet:  # the next line is seconds away
+            screen.console.print("starting Ray, loading torch …", style="dim")
         yield screen, ray
 
 

@@ -56,8 +56,11 @@ class Pass:
         """Whether nothing is missing."""
         return not self._missing()
 
-    def fill(self) -> None:
-        """Computes what is missing. Several processes share the work; none does what another has begun."""
+    def fill(self, ahead: Sequence["Pass"] = ()) -> None:
+        """Computes what is missing. Several processes share the work; none does what another has begun.
+
+        While others are at the last chunks, those of `ahead` are begun with: passes that are wanted next.
+        """
         missing = self._missing()
         if not missing:
             return
@@ -66,9 +69,16 @@ class Pass:
         while missing:
             if sum(self._try(number, patient=time.monotonic() < patient_until) for number in missing):
                 patient_until = time.monotonic() + PATIENCE_S
-            else:
+            elif not any(other.begin() for other in ahead):
                 time.sleep(_LOOK_AGAIN_S)
             missing = self._missing()
+
+    def begin(self) -> bool:
+        """Computes one chunk that is missing and that nobody is at. Returns whether there was one."""
+        missing = self._missing()
+        if missing:
+            kind_folder(self._cache, KIND)
+        return any(self._try(number, patient=True) for number in missing)
 
     def take(self, places: Sequence[int]) -> Tensor:
         """The rows at these places, [len(places), …], in the memory format they were computed in; `fill` comes first.

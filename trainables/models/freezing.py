@@ -59,6 +59,8 @@ def trainable_names(model: "Model") -> set[str]:
     frozen = {
         id(module) for part in _parts(model, model.frozen) if isinstance(part, nn.Module) for module in part.modules()
     }
+    head = model.network.get_submodule(model.facts.head)
+    names |= {f"{model.facts.head}.{name}" for name, _ in head.named_buffers(recurse=False)}
     for path, module in model.network.named_modules():
         still = model.freeze_batchnorm and id(module) in frozen
         if isinstance(module, _BatchNorm) and not still:

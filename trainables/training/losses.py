@@ -143,6 +143,21 @@ class _OfPairs(nn.Module):
         return (losses * differs).sum() / differs.sum().clamp(min=1)
 
 
+class _OfStandardised(nn.Module):
+    """A loss of numbers in units of the training targets' spread, so that a rate suits targets of any size."""
+
+    def __init__(self, loss: nn.Module, targets: Tensor) -> None:
+        super().__init__()
+        self.loss = loss
+        self.mean: Tensor
+        self.std: Tensor
+        for name, values in zip(("mean", "std"), target_moments(targets), strict=True):
+            self.register_buffer(name, values)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.loss((outputs - self.mean) / self.std, (targets - self.mean) / self.std)
+
+
 LOSSES: dict[str, Callable[[TrialSettings, Aims], nn.Module]] = {
     "cross_entropy": lambda s, aims: nn.CrossEntropyLoss(
         weight=aims.class_weights(s), label_smoothing=s.label_smoothing
@@ -170,9 +185,22 @@ def build_loss(settings: TrialSettings, *, task: Task, classes: int, targets: Te
         settings: `loss` must fit the task.
         task: what the targets are.
         classes: K, the number of classes, labels or numbers.
-        targets: those of the training pictures, which `class_weights: balanced` counts.
+        targets: those of the training pictures, which `class_weights: balanced` counts and regression is scaled by.
     """
-    return LOSSES[loss_for(settings.loss, task=task)](settings, Aims(task, classes, targets))
+    name = loss_for(settings.loss, task=task)
+    loss = LOSSES[name](settings, Aims(task, classes, targets))
+    return _OfStandardised(loss, targets) if is_standardised(name, task=task) else loss
+
+
+def is_standardised(loss: str, *, task: Task) -> bool:
+    """Whether outputs and targets are compared in standard deviations of the training targets. Poisson's are counts."""
+    return task == "regression" and loss != "poisson_nll"
+
+
+def target_moments(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of numbers float32 [N, K], each float32 [K]; 1 for what is always the same."""
+    std = targets.std(dim=0, correction=0)
+    return targets.mean(dim=0), torch.where(std > 0, std, torch.ones_like(std))
 
 
 def predicted(outputs: Tensor, *, task: Task, loss: str) -> Tensor:

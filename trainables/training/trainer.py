@@ -24,14 +24,15 @@ from trainables.feed import Feed, Stream
 from trainables.hardware import autocast_dtype
 from trainables.models.build import Model
 from trainables.models.freezing import parameter_groups, thaw, trainable_names, training_mode
-from trainables.models.heads import start_head_at
+from trainables.models.heads import scale_head, start_head_at
 from trainables.models.resident import residents
 from trainables.models.weights import Weights
 from trainables.normalizing import normalization
 from trainables.seeding import seeded
 from trainables.settings import TrialSettings
+from trainables.tasks import loss_for
 from trainables.training.loop import Learning, evaluate, train
-from trainables.training.losses import build_loss
+from trainables.training.losses import build_loss, is_standardised, target_moments
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.mixing import Mixing
 from trainables.training.optimizers import build_optimizer, load_optimizer_state
@@ -85,11 +86,8 @@ class Trainer:
         if arithmetic.scaler.is_enabled() and settings.optimizer == "lbfgs":
             raise TrialError("lbfgs cannot be trained in fp16; use another precision or optimizer")
         pictures = store.indices("train")
-        if store.task == "regression" and not weights.head:
-            means = store.targets[pictures].mean(dim=0)
-            # What `poisson_nll` learns is the logarithm of a target's mean.
-            values = means.clamp(min=1e-6).log() if settings.loss == "poisson_nll" else means
-            start_head_at(model.network, model.facts, values=values)
+        if store.task == "regression":
+            _begin_regression(model, settings, targets=store.targets[pictures], trained=weights.head)
         loss = build_loss(settings, task=store.task, classes=len(store.classes), targets=store.targets[pictures])
         mean, std = normalization(
             settings.normalize, facts=model.facts, channels=store.channels, measured=(store.mean, store.std)
@@ -202,6 +200,16 @@ class Trainer:
             arithmetic=self.arithmetic,
             gathered=Gathered(self.arithmetic.device, settings=self.settings, task=self.task),
         )
+
+
+def _begin_regression(model: Model, settings: TrialSettings, *, targets: Tensor, trained: bool) -> None:
+    """Has the head begin at the training targets' means and learn at their scale. `trained`: it is from elsewhere."""
+    if is_standardised(loss_for(settings.loss, task="regression"), task="regression"):
+        mean, std = target_moments(targets)
+        device = next(model.network.parameters()).device
+        scale_head(model.network, model.facts, mean=mean.to(device), std=std.to(device), trained=trained)
+    elif not trained:  # what `poisson_nll` learns is the logarithm of a target's mean
+        start_head_at(model.network, model.facts, values=targets.mean(dim=0).clamp(min=1e-6).log())
 
 
 def _finite(phase: str, loss: float | None, *, epoch: int, lr: float) -> float:

@@ -20,16 +20,22 @@ from tuning.spec import load_spec
 @click.option(
     "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a setting, such as lr=0.01 or search.trials=5."
 )
-def check(file: str, sample: int, sets: tuple[str, ...]) -> None:
+@click.option("--trials", type=click.IntRange(1), help="As of tune search.")
+@click.option("--epochs", type=click.IntRange(1), help="As of tune search.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="As of tune search.")
+@click.option("--workers", type=click.IntRange(1), help="As of tune search.")
+def check(file: str, sample: int, sets: tuple[str, ...], **numbers: float | None) -> None:
     """Validate the sweep FILE (a path, or a ready file's name) and show what it says.
 
     Nothing is run and no picture is read. Every mistake is told in one line, with file, line and field.
     """
     path = find_space(file)
-    spec = load_spec(path, sets=sets)
+    spec = load_spec(path, sets=sets, **numbers)  # type: ignore[arg-type]
     console = Console(markup=False, highlight=False)
     console.print(preview(spec, sample=sample))
     for name, place in missing_files(spec):
         raise UserError("no such file or folder", where=f"{file}: {name}", got=str(place), hint="mend the path")
-    command = shlex.join(["tune", "search", "--space", file, *(part for text in sets for part in ("--set", text))])
+    changes = [part for text in sets for part in ("--set", text)]
+    changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", f"{number:g}")]
+    command = shlex.join(["tune", "search", "--space", file, *changes])
     console.print(f"{file} is valid. Run it: {command}", soft_wrap=True)

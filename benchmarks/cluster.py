@@ -1,0 +1,116 @@
+"""What the engine itself costs as workers are added, and how many one driver keeps at work.
+
+    python -m benchmarks.cluster
+    python -m benchmarks.cluster --busy 8 --busy 64
+
+Real conductor, ledger, engine and Ray; trials that wait instead of computing, so that two cores can stand for many. A
+measurement, not a test: nothing passes or fails.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+import ray
+
+from benchmarks.machine import describe_machine, machine_line
+from benchmarks.table import table
+from reports.ledger import Ledger
+from trainables.files import checkpoint_path
+from trainables.ray_worker import Worker
+from tuning.conductor import Conductor, Job
+from tuning.engine import Engine
+from tuning.retention import Retention
+from tuning.space import Float
+from tuning.spec import SearchSettings, Spec
+
+
+class Waiting(Worker):
+    """Runs trials whose epochs take a given time and do nothing."""
+
+    @staticmethod
+    def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        for epoch in range(1, config["epochs"] + 1):
+            time.sleep(config["seconds"])
+            yield {
+                "epoch": epoch,
+                "train_loss": 0.5,
+                "val_loss": 0.5,
+                "val_accuracy": 0.5,
+                "lr": 0.1,
+                "seconds": config["seconds"],
+                "checkpoint": checkpoint_path(config["number"], epoch),
+            }
+
+
+def run(*, workers: int, trials: int, epochs: int, seconds: float) -> dict[str, float]:
+    """One sweep. `wall_s` is from the first recorded epoch to the last, when all workers are there."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        folder = Path(scratch)
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        try:
+            search = SearchSettings(trials=trials, metric="val_accuracy", sampler="random", pruner="none")
+            spec = Spec(trial={"epochs": epochs}, space={"lr": Float(1e-4, 1e-1, log=True)}, search=search)
+            ledger = Ledger.create(folder, metric=search.metric, mode=search.mode)
+            retention = Retention(folder, keep=search.keep, mode=search.mode)
+            conductor = Conductor(ledger, spec, retention=retention, limit=workers, clock=time.monotonic)
+
+            def config(job: Job) -> dict[str, Any]:
+                return {"number": job.number, "epochs": epochs, "seconds": seconds}
+
+            engine = Engine(
+                conductor,
+                job_config=config,
+                resources={"CPU": 1},
+                scratch=folder / "scratch",
+                logs=folder / "logs",
+                worker=Waiting,
+            )
+            driver = psutil.Process()
+            before = driver.cpu_times()
+            engine.run(must_end=lambda: False)
+            after = driver.cpu_times()
+        finally:
+            ray.shutdown()
+        elapsed = sorted(epoch["elapsed"] for trial in ledger.trials() for epoch in trial.epochs)
+    # The first epochs of the last worker to come are where all are at work.
+    started, ended = elapsed[workers - 1], elapsed[-workers]
+    inside = [at for at in elapsed if started <= at <= ended]
+    wall = ended - started
+    return {
+        "per_trial_ms": wall / (len(inside) / epochs) * 1000,
+        "busy": len(inside) * seconds / (wall * workers) if wall else 0.0,
+        "driver": (after.user + after.system - before.user - before.system) / len(elapsed) * 1000,
+    }
+
+
+@click.command()
+@click.option(
+    "--busy", multiple=True, type=int, default=(8, 16, 32, 64), help="Workers with epochs of 1 s; repeatable."
+)
+def main(busy: tuple[int, ...]) -> None:
+    """Measure the engine's own cost a trial, and how busy one driver keeps so many workers."""
+    print(machine_line(describe_machine()), flush=True)
+    rows = []
+    for workers in (1, 2, 4, 8):
+        nothing = run(workers=workers, trials=400, epochs=1, seconds=0.0)
+        short = run(workers=workers, trials=40 * workers, epochs=1, seconds=0.2)
+        overhead = short["per_trial_ms"] * workers - 200
+        rows.append([str(workers), f"{nothing['per_trial_ms']:.1f}", f"{overhead:.1f}", f"{short['busy']:.0%}"])
+        print(f"… {rows[-1]}", file=sys.stderr, flush=True)
+    print(table(["workers", "no work: ms a trial", "0.2 s: ms a trial on top", "busy"], rows))
+    rows = []
+    for workers in busy:
+        long = run(workers=workers, trials=2 * workers, epochs=10, seconds=1.0)
+        rows.append([str(workers), f"{long['busy']:.0%}", f"{long['driver']:.1f}"])
+        print(f"… {rows[-1]}", file=sys.stderr, flush=True)
+    print(table(["workers", "busy with epochs of 1 s", "driver: ms of processor time an epoch"], rows))
+
+
+if __name__ == "__main__":
+    main()
