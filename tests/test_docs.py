@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import click
@@ -97,8 +98,15 @@ def check_shell_line(line: str) -> None:
     if words[0] == "make":
         targets = re.findall(r"^(\w[\w-]*):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert set(words[1:]) <= set(targets)
-    elif words[:3] == ["pip", "install", "."]:
-        assert len(words) == 3
+    elif words[:2] == ["pip", "install"]:
+        extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert words[2:] == ["."] or words[2] in {f"tuneyard[{extra}]" for extra in extras}
+    elif words[:2] == ["ray", "start"]:
+        from ray.scripts.scripts import start
+
+        start.make_context("start", words[2:], resilient_parsing=True)
+    elif words[0] == "export":
+        assert re.fullmatch(r"[A-Z_]+=\S+", words[1])
     elif words[0] == ".":
         assert words[1:] == [".venv/bin/activate"]
     else:
