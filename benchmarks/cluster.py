@@ -7,6 +7,7 @@ Real conductor, ledger, engine and Ray; trials that wait instead of computing, s
 measurement, not a test: nothing passes or fails.
 """
 
+import logging
 import sys
 import tempfile
 import time
@@ -49,10 +50,11 @@ class Waiting(Worker):
 
 
 def run(*, workers: int, trials: int, epochs: int, seconds: float) -> dict[str, float]:
-    """One sweep. `wall_s` is from the first recorded epoch to the last, when all workers are there."""
+    """One sweep: ms a trial, share of the workers' time spent in epochs, ms of the driver's processor time an epoch."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         folder = Path(scratch)
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
         try:
             search = SearchSettings(trials=trials, metric="val_accuracy", sampler="random", pruner="none")
             spec = Spec(trial={"epochs": epochs}, space={"lr": Float(1e-4, 1e-1, log=True)}, search=search)
@@ -77,10 +79,12 @@ def run(*, workers: int, trials: int, epochs: int, seconds: float) -> dict[str, 
             after = driver.cpu_times()
         finally:
             ray.shutdown()
-        elapsed = sorted(epoch["elapsed"] for trial in ledger.trials() for epoch in trial.epochs)
-    # The first epochs of the last worker to come are where all are at work.
-    started, ended = elapsed[workers - 1], elapsed[-workers]
-    inside = [at for at in elapsed if started <= at <= ended]
+        record = ledger.trials()
+        elapsed = sorted(epoch["elapsed"] for trial in record for epoch in trial.epochs)
+    # All are at work from the last worker's first epoch on, until the first of them finds nothing left.
+    started = max(trial.epochs[0]["elapsed"] for trial in record[:workers])
+    ended = sorted(trial.epochs[-1]["elapsed"] for trial in record)[-workers]
+    inside = [at for at in elapsed if started < at <= ended]
     wall = ended - started
     return {
         "per_trial_ms": wall / (len(inside) / epochs) * 1000,
@@ -106,7 +110,7 @@ def main(busy: tuple[int, ...]) -> None:
     print(table(["workers", "no work: ms a trial", "0.2 s: ms a trial on top", "busy"], rows))
     rows = []
     for workers in busy:
-        long = run(workers=workers, trials=2 * workers, epochs=10, seconds=1.0)
+        long = run(workers=workers, trials=8 * workers, epochs=10, seconds=1.0)
         rows.append([str(workers), f"{long['busy']:.0%}", f"{long['driver']:.1f}"])
         print(f"… {rows[-1]}", file=sys.stderr, flush=True)
     print(table(["workers", "busy with epochs of 1 s", "driver: ms of processor time an epoch"], rows))
