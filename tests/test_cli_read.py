@@ -58,7 +58,7 @@ def test_show_tells_how_the_sweep_stands(tmp_path: Path, invoke: Invoke) -> None
     assert lines[:4] == [
         "resnet18",
         "interrupted; 10 of 12 trials begun of up to 3 epochs",
-        "3 complete, 1 pruned, 5 failed, 1 running",
+        "3 complete, 1 pruned, 5 failed, 1 to go on with",
         "best val_accuracy 0.95 in trial 1, epoch 2, equalled by the second",
     ]
     assert lines[5].split() == [
