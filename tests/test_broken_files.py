@@ -317,8 +317,8 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "an inline storage",
         "storage: sqlite:///a.db\n",
-        "sweep.yaml:1: storage: unknown section: expected one of data, trial, space, search, resources; it belongs under"
-        " `search:`",
+        "sweep.yaml:1: storage: unknown section: expected one of data, trial, space, search, resources;"
+        " it belongs under `search:`",
     ),
     (
         "no CPU",
