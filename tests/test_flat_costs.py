@@ -20,8 +20,9 @@ from simulation import Simulation, small_spec
 from tuning import window
 from tuning.conductor import Job, NoJob
 from tuning.progress import render
-from tuning.runner import _facts, _Signals
+from tuning.runner import _facts
 from tuning.sampling import SuccessiveHalving, build_sampler
+from tuning.signals import Signals
 from tuning.spec import SearchSettings
 from tuning.window import Window
 
@@ -81,7 +82,7 @@ def test_a_trial_costs_the_same_after_many_as_after_few(
             if not sweep._one_epoch(conductor, running[0], running[1]):
                 at_work.remove(running)
                 costs.append(work.taken())
-        console.print(render(_facts(view, conductor, _Signals())))
+        console.print(render(_facts(view, conductor, Signals())))
     early, late = costs[20:70], costs[-50:]
     for what in ("trials", "files", "flushes"):
         of_early, of_late = (sum(cost[what] for cost in some) / len(some) for some in (early, late))

@@ -9,7 +9,6 @@ if outcome.interrupted:
 import dataclasses
 import functools
 import os
-import signal
 import socket
 import time
 from collections import Counter
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -42,6 +40,7 @@ from tuning.joining import Offer, prepared
 from tuning.logs import following
 from tuning.progress import SweepFacts, View, open_view
 from tuning.retention import Retention
+from tuning.signals import Signals
 from tuning.spec import Spec
 from tuning.watchdog import Watchdog
 
@@ -103,7 +102,7 @@ def _run(
     follow: Callable[[], None],
 ) -> str | None:
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
-    with _Signals() as signals:
+    with Signals() as signals:
         ray = session()
         resources = trial_resources(spec, ray)
         ray.room(resources)
@@ -260,41 +259,6 @@ class _Jobs:
         return self._weights[key]
 
 
-class _Signals:
-    """SIGINT, SIGTERM and SIGHUP ask the sweep to stop after the epochs at work; a second SIGINT stops it at once."""
-
-    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-
-    def __init__(self) -> None:
-        self.asked: str | None = None
-        self.asked_at = 0.0
-        self.at_once = False  # no exception is raised from a handler: it would come up in the middle of Ray's own code
-        self._before: dict[str, Any] = {}
-
-    def __enter__(self) -> "_Signals":
-        self._before = {name: signal.getsignal(getattr(signal, name)) for name in self.NAMES if hasattr(signal, name)}
-        self.listen()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for name, handler in self._before.items():
-            signal.signal(getattr(signal, name), handler)
-
-    def listen(self) -> None:
-        for name in self._before:
-            signal.signal(getattr(signal, name), self._hear)
-
-    def _hear(self, number: int, frame: object) -> None:
-        if self.asked is None:
-            self.asked, self.asked_at = signal.Signals(number).name, time.monotonic()
-        elif number == signal.SIGINT:
-            self.at_once = True
-
-    def waited_s(self) -> float:
-        """Seconds since the sweep was asked to stop."""
-        return time.monotonic() - self.asked_at if self.asked else 0.0
-
-
 class _Tick:
     """Called at each of Ray's steps: draws, logs, follows nodes that come and go, and says whether to end now."""
 
@@ -302,7 +266,7 @@ class _Tick:
         self,
         conductor: Conductor,
         view: View,
-        signals: _Signals,
+        signals: Signals,
         follow: Callable[[], None],
         *,
         places: Callable[[], int] | None,
@@ -333,7 +297,7 @@ class _Tick:
             self._view.stopping(f"stopping ({self._signals.asked}), {how}")
 
 
-def _overdue(session: RaySession, signals: _Signals) -> str | None:
+def _overdue(session: RaySession, signals: Signals) -> str | None:
     """Why the driver must end without its main thread, if it must."""
     if not session.alive():
         return "the Ray cluster does not answer" if session.joined else "Ray has ended"
@@ -349,7 +313,7 @@ def _leave(run: Path, session: RaySession, console: Console, reason: str) -> Non
     os._exit(exit_codes.INTERRUPTED)
 
 
-def _facts(sweep: Sweep, conductor: Conductor, signals: _Signals) -> SweepFacts:
+def _facts(sweep: Sweep, conductor: Conductor, signals: Signals) -> SweepFacts:
     counts = Counter(conductor.ledger.counts())
     ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
     elapsed = conductor.elapsed_s()

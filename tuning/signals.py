@@ -1,0 +1,44 @@
+"""What the operating system asks of a driver while its trials run: heard, and acted on between two steps.
+
+with Signals() as signals:
+    signals.asked, signals.at_once, signals.waited_s()     # "SIGINT", False, 1.7
+"""
+
+import signal
+import time
+from typing import Any
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP ask the sweep to stop after the epochs at work; a second SIGINT stops it at once."""
+
+    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        self.asked_at = 0.0
+        self.at_once = False  # no exception is raised from a handler: it would come up in the middle of Ray's own code
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        self._before = {name: signal.getsignal(getattr(signal, name)) for name in self.NAMES if hasattr(signal, name)}
+        self.listen()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for name, handler in self._before.items():
+            signal.signal(getattr(signal, name), handler)
+
+    def listen(self) -> None:
+        for name in self._before:
+            signal.signal(getattr(signal, name), self._hear)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self.asked is None:
+            self.asked, self.asked_at = signal.Signals(number).name, time.monotonic()
+        elif number == signal.SIGINT:
+            self.at_once = True
+
+    def waited_s(self) -> float:
+        """Seconds since the sweep was asked to stop."""
+        return time.monotonic() - self.asked_at if self.asked else 0.0
