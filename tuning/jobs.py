@@ -11,11 +11,13 @@ project's code, so that its nodes need the libraries alone. Access is Ray's: who
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +31,8 @@ from tuning.address import use_token
 PACKAGES = ("trainables", "reports", "tuning")
 # Of a job's metadata: the sweep's name, which marks the job as ours, and its run's folder.
 _NAME, _RUN = "tuneyard-sweep", "tuneyard-run"
+# What a cluster says that has just been started, and how long that may take.
+_STARTING, _STARTS_S = "No available agent", 60.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Jobs:
             raise UserError(
                 f"{error.name} is not installed", where="jobs", hint="pip install 'tuneyard[cluster]'"
             ) from error
-        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each connection
+        for chatty in ("dashboard_sdk", "job.sdk"):  # they tell of each connection
+            logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
         self._address = address
         try:
             self._client = JobSubmissionClient(address)
@@ -80,12 +85,21 @@ class Jobs:
         """
         job = f"{name}-{secrets.token_hex(4)}"
         with _parcel(file) as folder, self._told():
-            return self._client.submit_job(
+            submit = functools.partial(
+                self._client.submit_job,
                 entrypoint=shlex.join(["python", "-m", "tuning", *words]),
                 submission_id=job,
                 runtime_env={"working_dir": str(folder)},
                 metadata={_NAME: name, _RUN: run},
             )
+            until = time.monotonic() + _STARTS_S
+            while True:
+                try:
+                    return submit()
+                except RuntimeError as error:
+                    if _STARTING not in str(error) or time.monotonic() > until:
+                        raise
+                    time.sleep(1)
 
     def all(self) -> list[SweepJob]:
         """The sweeps among the cluster's jobs, the latest first."""
