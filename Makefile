@@ -3,16 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: search test lint bench torture clean
+.PHONY: search test test-cluster lint bench torture clean
 
 search: $(READY)  ## the main job, on the embedded digits
 	$(BIN)/tune search --space resnet18.yaml
 
-test: $(READY)  ## the fast tests; those that start Ray; clusters and databases; a browser (what is not installed is skipped)
+test: $(READY)  ## the fast tests, those that start Ray, and those in a browser (skipped where there is no Chromium)
 	$(BIN)/python -m pytest --numprocesses auto
 	$(BIN)/python -m pytest -m ray
-	$(BIN)/python -m pytest -m cluster
 	$(BIN)/python -m pytest -m browser
+
+test-cluster: $(READY)  ## clusters of several nodes, databases, jobs (what is not installed is skipped)
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(READY)
 	$(BIN)/ruff check .

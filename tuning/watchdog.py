@@ -11,11 +11,11 @@ matters is in the ledger by then, so leaving is safe at any moment.
 import threading
 from collections.abc import Callable
 
-PERIOD_S = 0.5
+PERIOD_S = 0.1
 
 
 class Watchdog:
-    """Asks `overdue` twice a second; when it gives a reason, calls `leave` with it, which ends the process."""
+    """Asks `overdue` ten times a second; when it gives a reason, calls `leave` with it, which ends the process."""
 
     def __init__(self, overdue: Callable[[], str | None], *, leave: Callable[[str], None]) -> None:
         self._overdue, self._leave = overdue, leave
