@@ -158,6 +158,10 @@ class Ledger:
         """How the sweep ended (`trials`, `hours`, `errors`, …); None while it has not."""
         return self.study.user_attrs.get("outcome")
 
+    def fits_a_gpu(self) -> int | None:
+        """How many of the sweep's trials fit on a GPU together, as far as was found out; None before."""
+        return self.study.user_attrs.get("fits_a_gpu")
+
     def elapsed_s(self) -> float:
         """Wall time the sweep has used, over all its runs, up to what was last recorded; in seconds."""
         epochs = max((epoch["elapsed"] for trial in self.trials() for epoch in trial.epochs), default=0.0)
@@ -184,6 +188,10 @@ class Ledger:
     def record_elapsed(self, seconds: float) -> None:
         """Notes the wall time used, where no epoch does."""
         self.study.set_user_attr("elapsed", seconds)
+
+    def record_fits_a_gpu(self, trials: int | None) -> None:
+        """Notes how many trials fit on a GPU together."""
+        self.study.set_user_attr("fits_a_gpu", trials)
 
     def record_settings(self, number: int, settings: Mapping[str, Any]) -> None:
         """The settings a trial runs with; from here on the trial is more than begun."""

@@ -93,12 +93,17 @@ class Simulation:
     def drive(self, *, stop_after: int | None = None) -> Conductor:
         """A driver's life. With several at work, whose epoch ends next is drawn from the simulation's seed."""
         conductor = self.conductor()
+        self.work(conductor, stop_after=stop_after)
+        return conductor
+
+    def work(self, conductor: Conductor, *, stop_after: int | None = None) -> None:
+        """Does the conductor's jobs until it has no more."""
         at_work: dict[int, tuple[Job, int]] = {}
         while True:
             while isinstance(job := conductor.next_job(), Job):
                 at_work[job.number] = (job, self._last_epoch(job))
             if job is NoJob.DONE:
-                return conductor
+                return
             number = self.random.choice(sorted(at_work))
             job, last = at_work[number]
             self.now += 1.0

@@ -27,6 +27,7 @@ from trainables.features import Sharing
 from trainables.files import checkpoint_path
 from trainables.finetune import finetune
 from trainables.hardware import (
+    gpu_share,
     has_lost_gpu,
     is_gpu_out_of_memory,
     limit_gpu_memory,
@@ -76,7 +77,10 @@ class TrialJob:
 def run_trial(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
     """Runs a trial's epochs, reporting each as `{epoch, train_loss, …, checkpoint}` (`ray_worker.REPORT_FIELDS`).
 
-    A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours. What is no
+    On a GPU `gpu_share` is among them, the trial's peak so far as a share of its memory.
+
+    A trial that fails reports `{failure}`, and `{traceback}` with it when the reason is not one of ours, or
+    `{out_of_memory}` when the GPU's memory did not suffice. What is no
     trial's fault and would fail the next one too (a full disk, a file or weights gone) reports `{storage}`. After a
     CUDA error that its process does not get over it raises.
     """
@@ -93,7 +97,7 @@ def run_trial(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         yield fault
 
 
-def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None, dict[str, str] | None]:
+def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None, dict[str, Any] | None]:
     """Reports the trial's epochs; returns what to report when it ends before its last one."""
     try:
         yield from _report_epochs(job, device)
@@ -103,7 +107,7 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
         return {"storage": str(error)}
     except Exception as error:  # any mistake in one configuration ends that trial, not the sweep
         if is_gpu_out_of_memory(error):
-            return {"failure": _out_of_memory(job, error)}
+            return {"failure": _out_of_memory(job, error), "out_of_memory": True}
         if has_lost_gpu(error):
             raise
         return {"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
@@ -128,7 +132,8 @@ def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, An
     for result in epochs:
         checkpoint = checkpoint_path(job.number, result.epoch)
         result.snapshot().save(run / checkpoint)
-        yield {**result.metrics(), "checkpoint": checkpoint}
+        share = gpu_share(device)
+        yield {**result.metrics(), **({} if share is None else {"gpu_share": share}), "checkpoint": checkpoint}
 
 
 def _with_files_here(job: TrialJob) -> TrialJob:
@@ -148,7 +153,8 @@ def _open_store(path: str) -> PixelStore:
 def _out_of_memory(job: TrialJob, error: Exception) -> str:
     settings = job.settings
     first = str(error).splitlines()[0].split(". ")[0]
+    more = " freeze more, or give each trial more of the GPU (resources.gpus_per_trial)"
     return (
         f"CUDA out of memory at batch_size {settings.batch_size} and image_size {settings.image_size} ({first});"
-        " lower one of them, freeze more, or give each trial more of the GPU (resources.gpus_per_trial)"
+        f" lower one of them,{more if job.gpus < 1 else ' or freeze more'}"
     )

@@ -11,7 +11,7 @@ from ray import tune
 from trainables.tasks import EPOCH_FIELDS
 
 # The keys that an epoch's report may have.
-REPORT_FIELDS = (*EPOCH_FIELDS, "checkpoint")
+REPORT_FIELDS = (*EPOCH_FIELDS, "gpu_share", "checkpoint")
 
 
 class Worker(tune.Trainable):

@@ -17,6 +17,7 @@ from typing import Any
 
 from reports.ledger import Ledger, TrialRecord
 from trainables.settings import TrialSettings
+from tuning.packing import Packing
 from tuning.retention import Retention
 from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
 from tuning.spec import Spec
@@ -24,6 +25,8 @@ from tuning.spec import Spec
 HEARTBEAT_S = 60.0
 # The reason of an attempt that ended with its machine.
 NODE_LOST = "its node was lost, or out of reach"
+# The reason of one that asked for more of a GPU than its share.
+CROWDED = "out of GPU memory beside other trials"
 
 
 class NoJob(enum.Enum):
@@ -62,6 +65,7 @@ class Conductor:
         retention: removes checkpoints that nobody needs any more.
         limit: most trials at work at once.
         clock: seconds from any fixed point, such as `time.monotonic`.
+        packing: how many trials share a GPU, where that is to be found out.
         watch: told of each trial that ended.
     """
 
@@ -73,12 +77,13 @@ class Conductor:
         retention: Retention,
         limit: int,
         clock: Callable[[], float],
+        packing: Packing | None = None,
         watch: Callable[[TrialRecord], None] = lambda trial: None,
     ) -> None:
         self.ledger, self.spec, self.limit = ledger, spec, limit
         self.running: dict[int, Running] = {}
         self.storage_error: str | None = None
-        self.watch = watch
+        self.packing, self.watch = packing, watch
         self._retention, self._clock = retention, clock
         self._noted = ledger.elapsed_s()
         self._started = clock() - self._noted
@@ -92,7 +97,7 @@ class Conductor:
     def next_job(self) -> Job | NoJob:
         """The next trial to start. Trials begun before a crash, or whose worker died, come first."""
         self._note_time()
-        if self._ends():
+        if self._ends() or self.repacking:
             return NoJob.WAIT if self.running else NoJob.DONE
         if len(self.running) >= self.limit:
             return NoJob.WAIT
@@ -132,13 +137,15 @@ class Conductor:
             record = self.ledger.trial(number)
             last = record.epochs[-1]["epoch"]
             self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value)
+            if self.packing and "gpu_share" in epoch and self.packing.measured(epoch["gpu_share"]):
+                self.ledger.record_fits_a_gpu(self.packing.fits)
             if end := self._end_of(number, last):
                 self.ledger.finish(number, end[0], error=end[1])
         if end:
             self._ended(number)
             return False
         self._retention.after_epoch(record)
-        if self._ends():
+        if self._ends() or self.repacking:
             del self.running[number]
             return False
         return True
@@ -148,10 +155,22 @@ class Conductor:
         if number in self.running:
             self._finish(number, "failed", error)
 
+    def out_of_gpu_memory(self, number: int, error: str) -> None:
+        """A trial that shared its GPU will go on from its last checkpoint beside fewer others; else it has failed."""
+        if number not in self.running:
+            return
+        if self.packing is None or not self.packing.ran_out():
+            self._finish(number, "failed", error)
+            return
+        with self.ledger.one_flush():
+            self.ledger.record_attempt(number, CROWDED)
+            self.ledger.record_fits_a_gpu(self.packing.fits)
+        del self.running[number]
+
     def worker_lost(self, number: int, reason: str) -> None:
         """A trial's process died: it goes on from its last checkpoint, `search.retries` times at most.
 
-        That a whole node was lost is nobody's fault, and does not count.
+        That a whole node was lost, or a GPU was shared by too many, is nobody's fault, and does not count.
         """
         if number not in self.running:
             return
@@ -159,7 +178,7 @@ class Conductor:
             del self.running[number]
             return
         attempts = self.ledger.record_attempt(number, reason)
-        lost = sum(attempt != NODE_LOST for attempt in attempts)
+        lost = sum(attempt not in (NODE_LOST, CROWDED) for attempt in attempts)
         if lost > self.spec.search.retries:
             self._finish(number, "failed", f"its worker died {lost} times; the last time: {reason}")
         else:
@@ -180,6 +199,11 @@ class Conductor:
     def stopping(self) -> str | None:
         """Why the sweep is stopping, if it is."""
         return self._stopping
+
+    @property
+    def repacking(self) -> bool:
+        """Whether trials at work stop after their epoch, to go on with another share of a GPU (`packing.settle`)."""
+        return self.packing is not None and self.packing.changed
 
     def elapsed_s(self) -> float:
         """Wall time of the sweep, over all its runs, in seconds."""

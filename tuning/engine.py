@@ -176,7 +176,10 @@ class _LedgerScheduler(_Unsaved, FIFOScheduler):
         elif "failure" in result:
             if "traceback" in result:
                 self._keep_traceback(number, result["traceback"])
-            self._conductor.trial_failed(number, result["failure"])
+            if "out_of_memory" in result:
+                self._conductor.out_of_gpu_memory(number, result["failure"])
+            else:
+                self._conductor.trial_failed(number, result["failure"])
         return False
 
     def on_trial_complete(self, controller, trial, result: dict[str, Any]) -> None:

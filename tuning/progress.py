@@ -55,6 +55,9 @@ class View(Protocol):
     def stopping(self, how: str) -> None:
         """Called when the sweep is asked to stop, and again when it is to stop at once."""
 
+    def said(self, line: str) -> None:
+        """Called when the sweep goes on in another way."""
+
 
 class LiveView:
     """A view that redraws itself in place: a bar over trials, those at work, the best so far, counts."""
@@ -87,6 +90,9 @@ class LiveView:
         self._drawn = 0.0
         self.refresh()
 
+    def said(self, line: str) -> None:
+        self._live.console.print(line, markup=False, highlight=False)
+
 
 class PlainView:
     """One line a finished trial, for logs and pipes."""
@@ -112,6 +118,9 @@ class PlainView:
     def stopping(self, how: str) -> None:
         self._console.print(how, markup=False, highlight=False, soft_wrap=True)
 
+    def said(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
 
 class NoView(PlainView):
     """Nothing, for `--quiet`."""
@@ -120,6 +129,9 @@ class NoView(PlainView):
         pass
 
     def stopping(self, how: str) -> None:
+        pass
+
+    def said(self, line: str) -> None:
         pass
 
 

@@ -40,6 +40,7 @@ from tuning.joining import Offer, prepared
 from tuning.logs import following
 from tuning.progress import SweepFacts, View, open_view
 from tuning.retention import Retention
+from tuning.rounds import packing_for, rounds, trial_resources
 from tuning.signals import Signals
 from tuning.spec import Spec
 from tuning.watchdog import Watchdog
@@ -104,45 +105,45 @@ def _run(
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
     with Signals() as signals:
         ray = session()
-        resources = trial_resources(spec, ray)
-        ray.room(resources)
+        packing = packing_for(spec, ray, fits=ledger.fits_a_gpu())
+        ray.room(trial_resources(spec, packing))
         for line in prepared(ray, sweep.folder):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        places = functools.partial(ray.limit, resources, workers=spec.resources.workers)
+
+        def places() -> int:
+            return ray.limit(trial_resources(spec, packing), workers=spec.resources.workers)
+
         conductor = Conductor(
             ledger,
             spec,
             retention=Retention(sweep.folder, keep=spec.search.keep, mode=spec.search.mode),
             limit=places(),
             clock=time.monotonic,
+            packing=packing,
         )
-        jobs = _Jobs(sweep, spec, store, gpus=resources.get("GPU", 0.0), shared=not ray.joined)
-        engine = Engine(
-            conductor,
-            job_config=lambda job: jobs.describe(job).to_config(),
-            resources=resources,
-            scratch=ray.scratch,
-            logs=sweep.folder / "logs",
-        )
+        jobs = _Jobs(sweep, spec, store, shared=not ray.joined)
+
+        def engine() -> Engine:
+            resources = trial_resources(spec, packing)
+            return Engine(
+                conductor,
+                job_config=lambda job: jobs.describe(job, gpus=resources.get("GPU", 0.0)).to_config(),
+                resources=resources,
+                scratch=ray.scratch,
+                logs=sweep.folder / "logs",
+            )
+
         with open_view(console, lambda: _facts(sweep, conductor, signals), quiet=quiet) as view:
             conductor.watch = view.trial_ended
             leave = functools.partial(_leave, sweep.folder, ray, console)
             with Watchdog(lambda: _overdue(ray, signals), leave=leave):
                 tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None)
-                engine.run(must_end=tick)
+                rounds(conductor, lambda: engine().run(must_end=tick), places=places, say=view.said)
         if (said := jobs.sent()) and not quiet:
             console.print(said, highlight=False)
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
     return conductor.outcome()
-
-
-def trial_resources(spec: Spec, session: RaySession) -> dict[str, float]:
-    """What Ray sets aside for one trial."""
-    gpus = spec.resources.gpus_per_trial
-    gpus = float(session.has_gpu) if gpus == "auto" else gpus
-    resources = {"CPU": spec.resources.cpus_per_trial}
-    return {**resources, "GPU": gpus} if gpus else resources
 
 
 @contextmanager
@@ -212,13 +213,13 @@ def _clear_remains(run: Path) -> None:
 class _Jobs:
     """Fills in what a worker needs beside the conductor's job."""
 
-    def __init__(self, sweep: Sweep, spec: Spec, store: PixelStore, *, gpus: float, shared: bool) -> None:
+    def __init__(self, sweep: Sweep, spec: Spec, store: PixelStore, *, shared: bool) -> None:
         """`shared`: workers see this machine's files. Else pictures and weights are offered to their nodes."""
-        self._sweep, self._spec, self._store, self._gpus = sweep, spec, store, gpus
+        self._sweep, self._spec, self._store = sweep, spec, store
         self._weights: dict[tuple[str, str], Weights] = {}
         self._offer = None if shared else Offer({store.path.name: store.path})
 
-    def describe(self, job: Job) -> TrialJob:
+    def describe(self, job: Job, *, gpus: float) -> TrialJob:
         return TrialJob(
             number=job.number,
             settings=job.settings,
@@ -227,7 +228,7 @@ class _Jobs:
             data_seed=self._spec.data.seed,
             weights=self._weights_of(job.settings),
             cpus=self._spec.resources.cpus_per_trial,
-            gpus=self._gpus,
+            gpus=gpus,
             checkpoint=job.checkpoint,
             cache="" if self._offer else str(cache_folder()),
             sharing_bytes=self._sharing_bytes(),
