@@ -213,7 +213,7 @@ class Ledger:
         return True
 
     def record_attempt(self, number: int, reason: str) -> list[str]:
-        """Notes that a trial's worker was lost, and why. Returns the reasons so far."""
+        """Notes that a trial was interrupted, and why. Returns the reasons so far."""
         attempts = [*self.trial(number).attempts, reason]
         self._note(number, "attempts", attempts)
         return attempts

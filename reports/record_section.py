@@ -55,7 +55,7 @@ def warnings(results: Results) -> list[str]:
         lines += [known["note"] for known in by_model.values() if _is_partial(known)]
     lines += [line for line in record.get("initialisation", ()) if _KEPT in line]
     for trial in results.trials:
-        lines += [f"trial {trial.number}: its worker was lost: {reason}" for reason in trial.attempts]
+        lines += [f"trial {trial.number}: it was interrupted: {reason}" for reason in trial.attempts]
     failed = results.standing["counts"]["failed"]
     if failed:
         lines.append(f"{failed} of {len(results.trials)} trials failed; the leaderboard says why")

@@ -95,7 +95,7 @@ def test_show_one_trial(tmp_path: Path, invoke: Invoke) -> None:
     explored = [line.split()[0] for line in text.splitlines() if line.endswith(" yes")]
     assert sorted(explored) == ["freeze", "lr", "nesterov"]
     assert "error =cmd('calc')" in invoke(show, "resnet18", "--trial", "7").stdout
-    assert "its worker was lost once: killed by the system" in invoke(show, "resnet18", "--trial", "9").stdout
+    assert "interrupted once: killed by the system" in invoke(show, "resnet18", "--trial", "9").stdout
     for json_too in ([], ["--json"]):
         with pytest.raises(UserError, match="no such trial: got 99, expected a number from 0 to 9"):
             invoke(show, "resnet18", "--trial", "99", *json_too)

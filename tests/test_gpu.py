@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
 from trainables.finetune import finetune
-from trainables.hardware import limit_gpu_memory, pick_device, release_gpu_memory
+from trainables.hardware import CONTEXT_BYTES, gpu_share, limit_gpu_memory, pick_device, release_gpu_memory
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
 
@@ -78,3 +80,31 @@ def test_a_share_of_the_memory_and_its_return() -> None:
     release_gpu_memory(device)
     assert torch.cuda.memory_reserved(device) < 2**26
     limit_gpu_memory(device, gpus=1.0)
+
+
+def test_a_trials_peak_is_measured_anew_for_each() -> None:
+    device = pick_device()
+    limit_gpu_memory(device, gpus=1.0)
+    before = gpu_share(device)
+    taken = torch.empty(torch.cuda.get_device_properties(device).total_memory // 8, dtype=torch.uint8, device=device)
+    del taken
+    release_gpu_memory(device)
+    assert gpu_share(device) == pytest.approx(before + 1 / 8, abs=0.01), "the peak, not what is held now"
+    limit_gpu_memory(device, gpus=1.0)
+    assert gpu_share(device) == pytest.approx(before, abs=0.01)
+
+
+def test_what_cuda_takes_beside_torchs_memory_is_allowed_for() -> None:
+    """In a process of its own, which has used cuDNN and cuBLAS: by what the GPU has less of."""
+    script = """
+import torch
+torch.cuda.init()
+layers = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 7), torch.nn.Flatten(), torch.nn.Linear(64 * 58 * 58, 10)).cuda()
+layers(torch.rand(8, 3, 64, 64, device="cuda")).sum().backward()
+torch.cuda.synchronize()
+print(torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[0])
+"""
+    free = torch.cuda.mem_get_info()[0]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    reserved, left = (int(number) for number in done.stdout.split())
+    assert free - left - reserved <= CONTEXT_BYTES

@@ -25,6 +25,11 @@ def test_as_many_fit_as_a_margin_leaves_room_for(peak: float, trials: int) -> No
     assert fitting(peak) == trials
 
 
+@pytest.mark.parametrize("peak", [0.013, 0.1, 0.2, 0.27, 0.41])
+def test_the_share_of_what_fits_is_enough_for_it(peak: float) -> None:
+    assert share_of(fitting(peak)) >= peak
+
+
 @pytest.mark.parametrize("trials", range(1, 65))
 def test_shares_of_a_gpu_are_no_more_than_one_and_leave_no_room_for_another(trials: int) -> None:
     assert room_on([{"GPU": 1.0}], {"GPU": share_of(trials)}) == trials

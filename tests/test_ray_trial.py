@@ -12,7 +12,7 @@ import torch
 from trainables import hardware, ray_trial
 from trainables.data.store import DamagedStoreError
 from trainables.errors import TrialError, UserError
-from trainables.hardware import describe_hardware, look_at_gpus, pick_device
+from trainables.hardware import describe_hardware, gpu_share, limit_gpu_memory, look_at_gpus, pick_device
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob, run_trial
 from trainables.ray_worker import Worker
@@ -65,9 +65,13 @@ def test_gpu_memory_is_named_with_what_to_change(
 ) -> None:
     failing(monkeypatch, error)
     (report,) = run_trial(job.to_config())
+    assert report["out_of_memory"]
     assert report["failure"].startswith("CUDA out of memory at batch_size 64 and image_size 224 (")
     assert "lower one of them" in report["failure"]
+    assert "resources.gpus_per_trial" in report["failure"]
     assert "\n" not in report["failure"]
+    (alone,) = run_trial(dataclasses.replace(job, gpus=1.0).to_config())
+    assert alone["failure"].endswith("; lower one of them, or freeze more"), "it cannot be given more"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,29 @@ def test_a_trial_computes_where_its_share_is(monkeypatch: pytest.MonkeyPatch) ->
     assert pick_device(gpus=0).type == "cpu"
     assert pick_device(gpus=0.25).type == "cuda"
     assert pick_device().type == "cuda"
+
+
+def test_a_share_has_cudas_own_memory_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU of 8 GiB, with torch at 1 GiB."""
+    device, limits = torch.device("cuda"), []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 2**30)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda limit, _: limits.append(limit))
+    assert gpu_share(device) == round(1.75 / 8, 4)
+    for gpus in (0.25, 0.01, 1.0):
+        limit_gpu_memory(device, gpus=gpus)
+    assert limits == [(2 - 0.75) / 8, 0.0, 1.0]
+
+
+def test_on_a_gpu_an_epoch_tells_its_share(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch = SimpleNamespace(epoch=1, metrics=lambda: {"epoch": 1}, snapshot=lambda: SimpleNamespace(save=lambda _: 0))
+    monkeypatch.setattr(ray_trial, "finetune", lambda *_args, **_named: iter([epoch]))
+    monkeypatch.setattr(ray_trial, "_open_store", lambda _path: None)
+    on_cpu = {"epoch": 1, "checkpoint": "trials/3/epoch-00001.safetensors"}
+    assert list(run_trial(job.to_config())) == [on_cpu]
+    monkeypatch.setattr(ray_trial, "gpu_share", lambda _device: 0.17)
+    assert list(run_trial(job.to_config())) == [{**on_cpu, "gpu_share": 0.17}]
 
 
 def test_a_gpu_is_looked_at_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

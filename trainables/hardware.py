@@ -22,8 +22,8 @@ from trainables.errors import TrialError
 
 _LOOK = "import json; from trainables import hardware; print(json.dumps(hardware.look_at_gpus()))"
 _LOOK_LIMIT_S = 120
-# What CUDA and its libraries take of a GPU for each process, beside what torch allocates: up to so many bytes.
-_CONTEXT = 3 * 2**28
+# What CUDA and its libraries take of a GPU for each process, beside what torch allocates: at most this.
+CONTEXT_BYTES = 3 * 2**28
 
 
 def pick_device(*, gpus: float = 1.0) -> torch.device:
@@ -94,7 +94,7 @@ def limit_gpu_memory(device: torch.device, *, gpus: float) -> None:
     neighbour run out of memory, so that what fails depends on what runs beside it.
     """
     if device.type == "cuda":
-        own = _CONTEXT / torch.cuda.get_device_properties(device).total_memory
+        own = CONTEXT_BYTES / torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(1.0 if gpus >= 1 else max(gpus - own, 0.0), device)
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -103,7 +103,7 @@ def gpu_share(device: torch.device) -> float | None:
     """The most that this process took of a GPU's memory since `limit_gpu_memory`, as a share; None on a CPU."""
     if device.type != "cuda":
         return None
-    taken = torch.cuda.max_memory_reserved(device) + _CONTEXT
+    taken = torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES
     return round(taken / torch.cuda.get_device_properties(device).total_memory, 4)
 
 

@@ -106,7 +106,10 @@ class ResourceSettings:
     cpus_per_trial: Annotated[float, Gt(0), Doc("CPU cores of one trial; torch uses as many threads.")] = 1.0
     gpus_per_trial: Annotated[
         Literal["auto"] | Annotated[float, Ge(0), Le(1)],
-        Doc("GPUs of one trial: `auto` (one where there is one), 0, a share such as 0.5, or 1."),
+        Doc(
+            "GPUs of one trial: `auto`, 0, a share such as 0.5, or 1. `auto` is one where there is one, until a trial's"
+            " memory has been measured; then as many trials share it as fit and have CPUs."
+        ),
     ] = "auto"
     shared_gb: Annotated[
         Literal["auto"] | Annotated[float, Ge(0)],

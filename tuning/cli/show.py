@@ -84,7 +84,7 @@ def _show_trial(sweep: "Sweep", number: int, console: "Console") -> None:
         if text is not None:
             print_line(f"{label} {text}", console=console, style="red" if label == "error" else None)
     for reason in trial.attempts:
-        print_line(f"its worker was lost once: {reason}", console=console, style="yellow")
+        print_line(f"interrupted once: {reason}", console=console, style="yellow")
     if trial.epochs:
         columns = [name for name in trial.epochs[0] if name not in ("checkpoint", "elapsed")]
         rows = [tuple(epoch.get(name) for name in columns) for epoch in trial.epochs]
