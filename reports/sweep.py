@@ -124,6 +124,12 @@ def find_run(run: str, *, runs: Path) -> Path:
     )
 
 
+def check_name(name: str) -> None:
+    """UserError where a run cannot be called so."""
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError("not a name for a folder", where="--name", got=name)
+
+
 def list_runs(runs: Path) -> list[Sweep]:
     """The sweeps directly under a folder, by name; what is no sweep is passed over."""
     sweeps = []

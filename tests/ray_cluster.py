@@ -42,6 +42,7 @@ class RayCluster:
         self._started: list[psutil.Process] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "PYTHONPATH")},
+            "PATH": os.pathsep.join((str(RAY.parent), os.environ["PATH"])),  # a job's `python` is looked for there
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(16),

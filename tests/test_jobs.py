@@ -13,7 +13,7 @@ import pytest
 from ray_cluster import RayCluster
 from reports.sweep import Sweep, describe
 from trainables.errors import UserError
-from tuning.jobs import check_paths
+from tuning.jobs import Jobs, check_paths
 
 FILE = """\
 data: {source: digits}
@@ -75,32 +75,35 @@ def test_submitted_followed_stopped_resumed(tmp_path: Path, cluster: RayCluster)
     tune = Tune(tmp_path, cluster)
     (tmp_path / "my.yaml").write_text(FILE)
     runs = tmp_path / "runs"
-    said = tune("submit", "--space", "my.yaml", "--runs", str(runs), "--workers", "1", "--set", "batch_size=96")
+    run = runs / "my own"
+    words = ("--name", "my own", "--runs", str(runs), "--workers", "1", "--set", "batch_size=96")
+    said = tune("submit", "--space", "my.yaml", *words)
+    assert len(said.splitlines()) == 4, "Ray's own words are not among ours"
     job = said.split()[1]
-    assert f"tune submit --resume {runs}/my" in said
+    assert f"tune submit --resume '{run}'" in said
 
     def epochs() -> int:
-        return sum(len(trial["epochs"]) for trial in describe(Sweep.open(runs / "my"))["trials"])
+        return sum(len(trial["epochs"]) for trial in describe(Sweep.open(run))["trials"])
 
-    wait(lambda: (runs / "my" / "sweep.json").exists() and epochs() >= 2)
+    wait(lambda: (run / "sweep.json").exists() and epochs() >= 2)
     assert "asked to stop" in tune("stop", job)
     wait(lambda: tune.state(job) == "stopped")
-    wait(lambda: describe(Sweep.open(runs / "my"))["state"] == "interrupted")
-    before = describe(Sweep.open(runs / "my"))
+    wait(lambda: describe(Sweep.open(run))["state"] == "interrupted")
+    before = describe(Sweep.open(run))
     assert before["trials"][0]["epochs"]
 
-    resumed = tune("submit", "--resume", str(runs / "my")).split()[1]
+    resumed = tune("submit", "--resume", str(run)).split()[1]
     log = tune("logs", resumed, "-f")
-    assert "my finished: 3 complete, 0 pruned, 0 failed" in log
+    assert "my own finished: 3 complete, 0 pruned, 0 failed" in log
     assert log == tune("logs", resumed)
     assert tune.state(resumed) == "succeeded"
     assert f"{resumed} had ended already: succeeded" in tune("stop", resumed)
-    after = describe(Sweep.open(runs / "my"))
+    after = describe(Sweep.open(run))
     for trial in before["trials"]:
         assert after["trials"][trial["number"]]["epochs"][: len(trial["epochs"])] == trial["epochs"]
     assert [len(trial["epochs"]) for trial in after["trials"]] == [12] * 3
     assert {trial["params"]["lr"] for trial in after["trials"]} >= {trial["params"]["lr"] for trial in before["trials"]}
-    assert (runs / "my" / "report" / "index.html").exists()
+    assert (run / "report" / "index.html").exists()
     table = tune("jobs")
     assert job in table
     assert resumed in table
@@ -157,3 +160,10 @@ def test_mistakes_cost_no_job(tmp_path: Path) -> None:
     assert "--space, --resume: one of them is needed" in said()
     assert "--runs: missing" in said("--space", "resnet18.yaml")
     assert "keeps these" in said("--resume", "/shared/runs/my", "--epochs", "3")
+    assert "not a name for a folder" in said("--space", "resnet18.yaml", "--runs", "/shared/runs", "--name", "a/b")
+
+
+def test_without_rays_part_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(UserError, match=r"aiohttp is not installed; pip install 'tuneyard\[cluster\]'"):
+        Jobs(None)

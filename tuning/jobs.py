@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import re
 import secrets
 import shlex
 import shutil
@@ -83,7 +84,7 @@ class Jobs:
             run: its folder, as the cluster sees it.
             file: the sweep file, which travels along under its own name.
         """
-        job = f"{name}-{secrets.token_hex(4)}"
+        job = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{secrets.token_hex(4)}"  # Ray puts it into an URL as it is
         with _parcel(file) as folder, self._told():
             submit = functools.partial(
                 self._client.submit_job,

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from reports.ledger import Ledger
 from reports.modelfile import DESCRIPTION, WEIGHTS
 from reports.starting_weights import weights_here
-from reports.sweep import RECORD, SCHEMA, Sweep, database_of
+from reports.sweep import RECORD, SCHEMA, Sweep, check_name, database_of
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.pixels import build_store
@@ -53,8 +53,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     Raises:
         UserError: the name is taken; the pictures or weights cannot be used; the folder cannot be written.
     """
-    if not name or name.startswith(".") or "/" in name:
-        raise UserError("not a name for a folder", where="--name", got=name)
+    check_name(name)
     run = runs / name
     if run.exists():
         raise UserError(

@@ -1,5 +1,7 @@
 """`tune stop`: stop a sweep that was handed to a cluster."""
 
+import shlex
+
 import click
 
 from tuning.cli.options import jobs_address_option
@@ -15,6 +17,6 @@ def stop(job: str, address: str | None) -> None:
     jobs = Jobs(address)
     run = jobs.one(job).run
     if jobs.stop(job):
-        click.echo(f"{job} is asked to stop\ngo on   tune submit --resume {run}")
+        click.echo(f"{job} is asked to stop\ngo on   tune submit --resume {shlex.quote(run)}")
     else:
         click.echo(f"{job} had ended already: {jobs.one(job).state}")

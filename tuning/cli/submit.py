@@ -1,5 +1,6 @@
 """`tune submit`: hand a sweep to a Ray cluster, as a job."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -55,6 +56,7 @@ def submit(
         sweep, file = Path(run).name, None
         words = ["resume", run, "--address", "auto", *given]
     else:
+        from reports.sweep import check_name
         from tuning.ready import base_of, find_space
         from tuning.space import combinations
         from tuning.spec import load_spec
@@ -69,6 +71,7 @@ def submit(
         weights = [spec.settings_for(params).weights for params in combinations(spec.space, {"weights"})]
         check_paths({"path": spec.data.path, "root": spec.data.root}, weights, runs)
         sweep = name or file.stem
+        check_name(sweep)
         run = f"{runs.rstrip('/')}/{sweep}"
         changes = [word for change in sets for word in ("--set", change)]
         words = ["search", "--space", file.name, "--name", sweep, "--runs", runs, "--address", "auto", *changes, *given]
@@ -76,4 +79,4 @@ def submit(
     click.echo(f"submitted {job}")
     click.echo(f"follow  tune logs {job} -f")
     click.echo(f"stop    tune stop {job}")
-    click.echo(f"go on   tune submit --resume {run}")
+    click.echo(f"go on   tune submit --resume {shlex.quote(run)}")
