@@ -61,6 +61,8 @@ class RayCluster:
         words = ["--head", f"--port={self._port}", f"--num-cpus={self._head_cpus}", f"--temp-dir={self._temporary}"]
         words += [f"--include-dashboard={str(self._dashboard).lower()}", f"--dashboard-port={self.dashboard_port}"]
         words += ["--ray-client-server-port", str(free_port())]
+        # The same on every machine, unless said: a second cluster here would take no jobs.
+        words += ["--dashboard-agent-listen-port", str(free_port())]
         self.head = self._start(words, {})
         return self
 

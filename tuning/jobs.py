@@ -67,8 +67,8 @@ class Jobs:
             raise UserError(
                 f"{error.name} is not installed", where="jobs", hint="pip install 'tuneyard[cluster]'"
             ) from error
-        for chatty in ("dashboard_sdk", "job.sdk"):  # they tell of each connection
-            logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
+        for chatty in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)  # they tell of each connection and each parcel
         self._address = address
         try:
             self._client = JobSubmissionClient(address)
