@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.meta_device import meta_device
+from meta_device import meta_device
 from trainables.errors import UserError
 from trainables.models import zoo
 from trainables.models.build import BUILT_FROM, Model, build_model

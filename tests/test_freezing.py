@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.meta_device import meta_device
+from meta_device import meta_device
 from trainables.models import zoo
 from trainables.models.build import Model, build_model
 from trainables.models.freezing import freeze, parameter_groups, thaw, trainable_names, training_mode

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from tests.meta_device import meta_device
+from meta_device import meta_device
 from trainables.errors import UserError
 from trainables.models import zoo
 from trainables.models.nets import bare_network, submodule
