@@ -6,7 +6,8 @@
 
 Each epoch is one attribute of its trial (`epoch:00003`), written in one line after the checkpoint it names is
 on disk, so a crash leaves an epoch recorded whole or not at all. The value reported to the study at a step is the best
-value so far: the sampler, the pruner, the leaderboard and the exported model all follow that one score.
+value so far: the sampler, the pruner, the leaderboard and the exported model all follow that one score. Which of equal
+scores is the best is for `reports.ranking.worth` to say.
 """
 
 import bisect
@@ -25,6 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from reports.history import History, trial_of
 from reports.journal import Journal
+from reports.ranking import ranked, worth
 from trainables.files import checkpoint_path
 
 if TYPE_CHECKING:
@@ -62,6 +64,11 @@ class TrialRecord:
     ended: str | None
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict, repr=False)
     order: int | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """The validation loss of the best epoch, which decides between equal values."""
+        return next((e.get("val_loss") for e in self.epochs if e["epoch"] == self.best_epoch), None)
 
     @property
     def seconds(self) -> float:
@@ -129,7 +136,7 @@ class Ledger:
         return self._ended.get(number) or self._read(trial_of(self.study, number))
 
     def best(self) -> TrialRecord | None:
-        """The trial with the best value, the earliest of equals; only complete ones can be best."""
+        """The trial with the best value; only complete ones can be best."""
         self._look()
         return self._best
 
@@ -278,20 +285,15 @@ class Ledger:
                 bisect.insort(self._by_order, (record.order, record.number))
             if record.settings:
                 self._counts[record.state] += 1
-                both = [trial for trial in (self._best, record) if trial is not None]
-                self._best = best_of(sorted(both, key=lambda t: t.number), mode=self.mode)
+                self._best = best_of([trial for trial in (self._best, record) if trial is not None], mode=self.mode)
 
     def _waiting(self) -> int:
         return sum(trial.state == TrialState.WAITING for trial in self._history.open.values())
 
     def _read(self, trial: FrozenTrial) -> TrialRecord:
         epochs = _epochs(trial)
-        best: float | None = None
-        best_epoch = None
-        for epoch in epochs:
-            better = _better(best, epoch.get(self.metric), mode=self.mode)
-            if better != best:
-                best, best_epoch = better, epoch["epoch"]
+        scored = [epoch for epoch in epochs if _better(None, epoch.get(self.metric), mode=self.mode) is not None]
+        best = min(scored, key=lambda e: worth(e[self.metric], e.get("val_loss"), mode=self.mode), default={})
         attrs = trial.user_attrs
         return TrialRecord(
             number=trial.number,
@@ -299,8 +301,8 @@ class Ledger:
             params=dict(trial.params),
             settings=attrs.get("settings", {}),
             epochs=epochs,
-            value=best,
-            best_epoch=best_epoch,
+            value=best.get(self.metric),
+            best_epoch=best.get("epoch"),
             # A crash between noting the error and ending the trial lets it go on; what it then meets counts.
             error=attrs.get("error") if trial.state in (TrialState.FAIL, TrialState.PRUNED) else None,
             attempts=tuple(attrs.get("attempts", ())),
@@ -312,14 +314,9 @@ class Ledger:
 
 
 def best_of(trials: Iterable[TrialRecord], *, mode: str) -> TrialRecord | None:
-    """The complete trial with the best value, the earliest of equals."""
-    best: TrialRecord | None = None
-    for trial in trials:
-        if trial.state != "complete" or trial.value is None:
-            continue
-        if best is None or _better(best.value, trial.value, mode=mode) != best.value:
-            best = trial
-    return best
+    """The complete trial with the best value; of equals as `reports.ranking` has it."""
+    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+    return next(iter(ranked(complete, mode=mode)), None)
 
 
 def _epochs(trial: FrozenTrial) -> tuple[dict[str, Any], ...]:

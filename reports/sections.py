@@ -83,7 +83,7 @@ def _sureness(results: Results) -> Markup:
     if answer.gap is None:
         lines.append("It is the only complete trial: there is nothing to compare it with.")
     elif answer.gap == 0:
-        lines.append("The second-best trial equals it.")
+        lines.append("The second-best trial equals it; of equals the lower validation loss comes first.")
     else:
         count = round(answer.gap * answer.pictures) if answer.noise is not None else 0
         pictures = f" ({count:,} {'picture' if count == 1 else 'pictures'} of {answer.pictures:,})" if count else ""

@@ -71,6 +71,18 @@ def test_value_is_the_best_epoch_s(tmp_path: Path, mode: str, metric: str, best:
     assert ledger.study.direction.name == expected
 
 
+@pytest.mark.parametrize(
+    ("losses", "best"), [((0.4, 0.5, 0.3, 0.3), 3), ((math.nan, 0.1, 0.6, 0.5), 4), ((0.5,) * 4, 1)]
+)
+def test_of_equal_epochs_the_best_has_the_lowest_loss(ledger: Ledger, losses: tuple[float, ...], best: int) -> None:
+    number = begin(ledger)
+    for step, (value, loss) in enumerate(zip((0.9, 0.5, 0.9, 0.9), losses, strict=True), start=1):
+        ledger.record_epoch(number, make_epoch(number, step, val_accuracy=value, val_loss=loss))
+    trial = ledger.trial(number)
+    assert (trial.value, trial.best_epoch) == (0.9, best)
+    assert ledger.study.trials[number].intermediate_values == dict.fromkeys((1, 2, 3, 4), 0.9), "the pruner sees values"
+
+
 def test_the_study_is_told_the_best_value_so_far(ledger: Ledger) -> None:
     number = begin(ledger)
     for step, value in enumerate([0.5, 0.9, 0.2], start=1):
@@ -275,15 +287,15 @@ def test_the_study_is_plain_optuna(tmp_path: Path) -> None:
 # the order of trials
 
 
-def record(number: int, state: str, value: float | None) -> TrialRecord:
+def record(number: int, state: str, value: float | None, loss: float | None = None) -> TrialRecord:
     return TrialRecord(
         number=number,
         state=state,
         params={},
         settings={},
-        epochs=(),
+        epochs=(make_epoch(number, 1, val_loss=loss),) if loss is not None else (),
         value=value,
-        best_epoch=None,
+        best_epoch=None if loss is None else 1,
         error=None,
         attempts=(),
         started=None,
@@ -309,13 +321,21 @@ def test_ranking_by_state_then_value_then_number() -> None:
     assert gap_to_second(trials[:4], mode="max") is None
 
 
+def test_of_equal_trials_the_first_has_the_lowest_loss() -> None:
+    drawn = [(0.9, 0.5), (0.9, 0.3), (0.9, None), (0.9, 0.3), (0.8, 0.1), (0.9, math.nan)]
+    trials = [record(number, "complete", value, loss) for number, (value, loss) in enumerate(drawn)]
+    assert [t.number for t in ranked(trials, mode="max")] == [1, 3, 0, 2, 5, 4]
+    assert best_of(reversed(trials), mode="max") == trials[1]
+    assert gap_to_second(trials, mode="max") == 0
+
+
 states = st.sampled_from(["complete", "pruned", "failed", "running"])
 values = st.none() | st.floats(0, 1)
 
 
-@given(st.lists(st.tuples(states, values)), st.sampled_from(["max", "min"]))
-def test_the_leader_is_the_ledger_s_best(drawn: list[tuple[str, float | None]], mode: str) -> None:
-    trials = [record(number, state, value) for number, (state, value) in enumerate(drawn)]
+@given(st.lists(st.tuples(states, values, st.sampled_from([None, 0.1, 0.2]))), st.sampled_from(["max", "min"]))
+def test_the_leader_is_the_ledger_s_best(drawn: list[tuple[str, float | None, float | None]], mode: str) -> None:
+    trials = [record(number, *facts) for number, facts in enumerate(drawn)]
     order = ranked(trials, mode=mode)
     assert sorted(t.number for t in order) == list(range(len(trials)))
     best = best_of(trials, mode=mode)

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from reports.ledger import TrialRecord
+from reports.ranking import Worth, worth
 from trainables.files import checkpoint_name
 
 
@@ -28,8 +29,8 @@ class Retention:
 
     def __init__(self, run: Path, *, keep: int, mode: str) -> None:
         self._trials, self._keep = run / "trials", keep
-        self._sign = -1 if mode == "max" else 1
-        self._best: list[tuple[float, int, int]] = []  # the best complete trials: signed value, number, best epoch
+        self._mode = mode
+        self._best: list[tuple[Worth, int, int]] = []  # the best complete trials: worth, number, best epoch
 
     def tidy(self, trials: list[TrialRecord]) -> None:
         """Leaves what is needed of every trial; what the ledger does not know at all is a crash's remains."""
@@ -68,7 +69,7 @@ class Retention:
         """Counts a trial among the best, if it is one. Returns the numbers of those that no longer are."""
         if trial.state != "complete" or trial.value is None or trial.best_epoch is None:
             return []
-        bisect.insort(self._best, (self._sign * trial.value, trial.number, trial.best_epoch))
+        bisect.insort(self._best, (worth(trial.value, trial.loss, mode=self._mode), trial.number, trial.best_epoch))
         displaced = [number for _, number, _ in self._best[self._keep :]]
         del self._best[self._keep :]
         return displaced

@@ -48,7 +48,7 @@ class SearchSettings:
             " `val_balanced_accuracy` (mean recall of the classes), `val_f1` (mean of the classes), `val_auroc` (one"
             " class against the rest). Multilabel: `val_map` (mean average precision), `val_accuracy` (of single"
             " labels), `val_f1`, `val_auroc`. Regression: `val_mae`, `val_rmse` (lowest), `val_r2`. Any: `val_loss`"
-            " (lowest). `auto`: the first of its task."
+            " (lowest). `auto`: the first of its task. Of equals the lower validation loss is best."
         ),
     ] = "auto"
     first: Annotated[
