@@ -39,7 +39,7 @@ def _content(page: Page, results: Results) -> list[Markup]:
     sweep, best = results.sweep, results.answer.best
     if best is None:
         return [tag("p", "There is none before a trial is complete.")]
-    folder, export = sweep.folder / BEST, command(f"tune export {shlex.quote(str(sweep.folder))}")
+    folder, export = sweep.folder / BEST, command(f"tune export {shlex.quote(sweep.address)}")
     path = folder / PREDICTIONS
     classes = tuple(sweep.record["classes"])
     if not path.is_file():

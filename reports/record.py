@@ -17,6 +17,7 @@ from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.tasks import Metric
 
+RECORD = "sweep.json"
 SCHEMA = 1
 # What a sweep may be judged by, and whether more or less of it is better.
 METRICS: dict[str, Literal["max", "min"]] = {

@@ -43,7 +43,7 @@ def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
     if best is None:
         begun = "no trial is complete yet" if results.trials else "no trial has begun yet"
         verb = "resume" if results.standing["state"] == "interrupted" else "show"
-        hint = f"tune {verb} {shlex.quote(str(sweep.folder))}"
+        hint = f"tune {verb} {shlex.quote(sweep.address)}"
         page.section("answer", "Answer", tag("p", f"There is none: {begun}."), command(hint))
         return
     sure = "" if answer.noise is None else f" ± {answer.noise:#.2g}"

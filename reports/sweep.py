@@ -1,6 +1,6 @@
 """A sweep's folder on disk, and the sweep as one document.
 
-sweep = Sweep.open(find_run("resnet18", runs=Path("runs")))
+sweep = Sweep.open(Path("runs/resnet18"))              # `reports.runs` finds it by name or URL
 describe(sweep)["best"]
 
 runs/<name>/
@@ -9,27 +9,24 @@ runs/<name>/
   logs/  report/  best/                      what Ray and the commands wrote
 """
 
-import json
 import math
-import os
-import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
-
+from reports.drivers import driver_of
+from reports.home import Home, address_of, home_of
 from reports.ledger import Ledger, TrialRecord, best_of
-from reports.record import METRICS, SCHEMA, read_record
+from reports.record import METRICS, RECORD, SCHEMA, read_record
 from trainables.data.catalog import Task
 from trainables.errors import UserError
+from trainables.places import Place, place_at
 
 if TYPE_CHECKING:
     from reports.database import Database
-
-RECORD = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,21 @@ class Sweep:
     def name(self) -> str:
         """The folder's own name: a run may be renamed, and then goes by its new name."""
         return self.folder.resolve().name
+
+    @cached_property
+    def home(self) -> Home | None:
+        """Where the run is at home, when that is not its folder."""
+        return home_of(self.folder)
+
+    @property
+    def address(self) -> str:
+        """What the user calls the run by: its folder, or its home's URL."""
+        return address_of(self.folder)
+
+    @property
+    def place(self) -> Place:
+        """Where its checkpoints are."""
+        return place_at(self.address)
 
     @property
     def metric(self) -> str:
@@ -105,81 +117,6 @@ def database_of(url: str, study: str) -> "Database":
 def metric_mode(metric: str) -> Literal["max", "min"]:
     """Whether more (`max`) or less (`min`) of a metric is better."""
     return METRICS[metric]
-
-
-def find_run(run: str, *, runs: Path) -> Path:
-    """A run's folder, given as a path or as a name under `runs`.
-
-    Raises:
-        UserError: there is no such run; the message names those that are there.
-    """
-    for folder in (Path(run), runs / run):
-        if (folder / RECORD).is_file():
-            return folder
-    there = ", ".join(sweep.name for sweep in list_runs(runs)[:8])
-    raise UserError(
-        "no such sweep",
-        where=run,
-        hint=f"under {runs} there is: {there}" if there else f"there is none under {runs}",
-    )
-
-
-def check_name(name: str) -> None:
-    """UserError where a run cannot be called so."""
-    if not name or name.startswith(".") or "/" in name:
-        raise UserError("not a name for a folder", where="--name", got=name)
-
-
-def list_runs(runs: Path) -> list[Sweep]:
-    """The sweeps directly under a folder, by name; what is no sweep is passed over."""
-    sweeps = []
-    for folder in run_folders(runs):
-        try:
-            sweeps.append(Sweep.open(folder))
-        except UserError:  # a damaged one must not hide the others; `tune list` and `tune show` say what is wrong
-            continue
-    return sweeps
-
-
-def run_folders(runs: Path) -> list[Path]:
-    """The folders directly under `runs` that hold a sweep's record, whole or damaged, by name."""
-    if not runs.is_dir():
-        return []
-    return [f for f in sorted(runs.iterdir()) if (f / RECORD).is_file() and not f.name.startswith(".")]
-
-
-# who is at work on a run
-
-LOCK = ".driver.lock"
-DRIVER = "driver.json"
-_READERS_LOOK_S = 0.1  # another reader that looks holds the lock for an instant
-
-
-def driver_of(folder: Path) -> dict[str, Any] | None:
-    """Who else drives the run at this moment, as `{pid, host, since}`; empty when that is not known.
-
-    None when nobody does, and when this very process does: a report that the driver writes last tells how the sweep
-    stands once the driver has gone. The lock is the operating system's own on an open file, so it ends with its
-    holder, however that ends.
-    """
-    path = folder / LOCK
-    if not path.exists():
-        return None
-    lock = FileLock(path)
-    try:
-        with lock.acquire(timeout=_READERS_LOOK_S, poll_interval=_READERS_LOOK_S / 5):
-            return None
-    except Timeout:
-        pass
-    except OSError:  # a folder that cannot be written has no driver of ours
-        return None
-    try:
-        holder = json.loads((folder / DRIVER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(holder, dict) or not {"pid", "host", "since"} <= holder.keys():
-        return {}
-    return None if (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname()) else holder
 
 
 # the sweep as one document: `tune show --json`
@@ -249,4 +186,10 @@ def _finite(value: Any) -> Any:
 def _state(sweep: Sweep, ledger: Ledger, counts: Mapping[str, int]) -> str:
     if ledger.outcome():  # even while the driver still writes what a sweep ends with
         return "interrupted" if counts["running"] else "finished"
-    return "interrupted" if driver_of(sweep.folder) is None else "running"
+    return "interrupted" if _driver(sweep) is None else "running"
+
+
+def _driver(sweep: Sweep) -> dict[str, Any] | None:
+    """Who else drives the sweep: in its folder or, where it is at home on object storage, anywhere."""
+    here = driver_of(sweep.folder)
+    return sweep.home.driver() if here is None and sweep.home else here

@@ -80,8 +80,7 @@ def _snapshot(sweep: Sweep, trial: TrialRecord, settings: TrialSettings) -> Snap
     """The checkpoint of the trial's best epoch, checked against the record."""
     where = f"{sweep.name}, trial {trial.number}"
     checkpoint = trial.checkpoint(trial.best_epoch)
-    path = sweep.folder / checkpoint if checkpoint else None
-    if path is None or not path.is_file():
+    if checkpoint is None or not sweep.place.has(checkpoint):
         kept = ", ".join(str(number) for number in _kept(sweep)[:_LISTED])
         raise UserError(
             f"the weights of its best epoch, {trial.best_epoch}, are not there any more",
@@ -91,18 +90,20 @@ def _snapshot(sweep: Sweep, trial: TrialRecord, settings: TrialSettings) -> Snap
             hint="a sweep keeps the weights of its best complete trials (search.keep)",
         )
     try:
-        snapshot = Snapshot.load(path)
+        with sweep.place.reading(checkpoint) as path:
+            snapshot = Snapshot.load(path)
     except TrialError as error:
         raise UserError(str(error), where=where) from error
     if snapshot.settings != settings or snapshot.epoch != trial.best_epoch:
-        raise UserError("the checkpoint is of another trial or epoch", where=where, got=str(path))
+        raise UserError("the checkpoint is of another trial or epoch", where=where, got=f"{sweep.address}/{checkpoint}")
     return snapshot
 
 
 def _kept(sweep: Sweep) -> list[int]:
     """The trials whose best epoch's weights are there."""
-    paths = ((trial.number, trial.checkpoint(trial.best_epoch)) for trial in sweep.ledger().trials())
-    return [number for number, path in paths if path is not None and (sweep.folder / path).is_file()]
+    there = set(sweep.place.folders("trials"))
+    paths = ((t.number, t.checkpoint(t.best_epoch)) for t in sweep.ledger().trials() if str(t.number) in there)
+    return [number for number, path in paths if path is not None and sweep.place.has(path)]
 
 
 def _load_changed(model: Model, changed: dict[str, Any]) -> None:

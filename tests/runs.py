@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.ledger import Ledger
-from reports.sweep import SCHEMA, metric_mode
+from reports.record import SCHEMA
+from reports.sweep import metric_mode
 from trainables.settings import TrialSettings
 from tuning.space import Choice, Float, distribution
 from tuning.spec import SearchSettings, Spec

@@ -20,9 +20,10 @@ from reports.database import Database
 from reports.journal import JournalFile
 from reports.ledger import JOURNAL, Ledger
 from trainables.files import checkpoint_path
+from trainables.places import Place, place_at
 from trainables.settings import TrialSettings
 from tuning.conductor import Conductor, Job, NoJob
-from tuning.retention import Retention
+from tuning.retention import Later, Retention, at_once
 from tuning.space import Choice, Float
 from tuning.spec import SearchSettings, Spec
 
@@ -67,9 +68,19 @@ class Simulation:
     """One run's folder and the drivers that work on it, one after the other."""
 
     def __init__(
-        self, folder: Path, spec: Spec, *, limit: int = 1, seed: int = 0, database: Database | None = None
+        self,
+        folder: Path,
+        spec: Spec,
+        *,
+        limit: int = 1,
+        seed: int = 0,
+        database: Database | None = None,
+        place: Place | None = None,
+        later: Later = at_once,
     ) -> None:
+        """`place` and `later` where checkpoints are elsewhere than in the folder, as `Retention` has them."""
         self.folder, self.spec, self.limit, self.database = folder, spec, limit, database
+        self.place, self.later = place or place_at(str(folder)), later
         self.random = random.Random(seed)
         self.epochs_run: list[tuple[int, int]] = []
         self.now = 0.0
@@ -81,11 +92,11 @@ class Simulation:
         return Ledger.open(self.folder, metric=metric, mode=mode, writable=writable, database=self.database)
 
     def conductor(self) -> Conductor:
-        keep = self.spec.search.keep
+        search = self.spec.search
         return Conductor(
             self.open(writable=True),
             self.spec,
-            retention=Retention(self.folder, keep=keep, mode=self.spec.search.mode),
+            retention=Retention(self.place, keep=search.keep, mode=search.mode, later=self.later),
             limit=self.limit,
             clock=lambda: self.now,
         )
@@ -117,7 +128,8 @@ class Simulation:
     def _last_epoch(self, job: Job) -> int:
         if job.checkpoint is None:
             return 0
-        return int((self.folder / job.checkpoint).read_text())
+        with self.place.reading(job.checkpoint) as path:
+            return int(path.read_text())
 
     def _one_epoch(self, conductor: Conductor, job: Job, epoch: int) -> bool:
         if diverges(job.settings) and epoch == 2:
@@ -125,9 +137,8 @@ class Simulation:
             return False
         self.epochs_run.append((job.number, epoch))
         checkpoint = checkpoint_path(job.number, epoch)
-        path = self.folder / checkpoint
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(epoch))
+        with self.place.writing(checkpoint) as path:
+            path.write_text(str(epoch))
         return conductor.epoch_done(job.number, {**formula(job.settings, epoch), "checkpoint": checkpoint})
 
     def table(self) -> list[dict[str, Any]]:
@@ -143,7 +154,8 @@ class Simulation:
 
     def files(self) -> list[str]:
         """The checkpoints that are there."""
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.glob("trials/*/*"))
+        folders = [f"trials/{number}" for number in self.place.folders("trials")]
+        return sorted(f"{folder}/{name}" for folder in folders for name in self.place.files(folder))
 
 
 class CrashingJournal:

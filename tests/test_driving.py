@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.sweep import driver_of
+from reports.drivers import driver_of
 from trainables.errors import UserError
 from tuning.runner import driving, saving
 

@@ -82,7 +82,7 @@ def test_those_beyond_the_trials_wait_for_a_longer_sweep(tmp_path: Path) -> None
     sweep = create_sweep(spec, text=FILE, name="mine", runs=tmp_path / "runs", console=Console(quiet=True))
     ledger = sweep.ledger(writable=True)
     keep = spec.search.keep
-    retention = Retention(sweep.folder, keep=keep, mode=spec.search.mode)
+    retention = Retention(sweep.place, keep=keep, mode=spec.search.mode)
     conductor = Conductor(ledger, spec, retention=retention, limit=2, clock=lambda: 0.0)
     job = conductor.next_job()
     assert isinstance(job, Job)

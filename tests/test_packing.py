@@ -7,6 +7,7 @@ import pytest
 from reports.ledger import TrialRecord
 from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
 from trainables.files import checkpoint_path
+from trainables.places import place_at
 from trainables.settings import TrialSettings
 from tuning.cluster import room_on
 from tuning.conductor import CROWDED, Conductor, Job
@@ -136,7 +137,7 @@ class Gpu(Simulation):
         return Conductor(
             ledger,
             self.spec,
-            retention=Retention(self.folder, keep=self.spec.search.keep, mode="max"),
+            retention=Retention(place_at(str(self.folder)), keep=self.spec.search.keep, mode="max"),
             limit=self.packing.per_gpu,
             clock=lambda: self.now,
             packing=self.packing,

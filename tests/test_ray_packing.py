@@ -13,6 +13,7 @@ import ray
 from conftest import PROJECT
 from reports.ledger import Ledger
 from trainables.files import checkpoint_path
+from trainables.places import place_at
 from trainables.ray_worker import Worker
 from tuning.cluster import RaySession
 from tuning.conductor import CROWDED, Conductor, Job
@@ -80,7 +81,7 @@ def test_trials_are_packed_and_one_that_runs_out_of_memory_gets_more(tmp_path: P
     conductor = Conductor(
         ledger,
         spec,
-        retention=Retention(tmp_path, keep=8, mode="max"),
+        retention=Retention(place_at(str(tmp_path)), keep=8, mode="max"),
         limit=1,
         clock=time.monotonic,
         packing=packing,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from reports.sweep import RECORD, Sweep
+from reports.record import RECORD
+from reports.sweep import Sweep
 from simulation import Simulation
 from trainables.errors import UserError
 from tuning.revise import Revision, is_wider, revise

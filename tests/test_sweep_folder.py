@@ -10,9 +10,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from filelock import FileLock
 
+from reports.drivers import LOCK, driver_of
 from reports.ledger import Ledger
 from reports.record import METRICS
-from reports.sweep import LOCK, Sweep, describe, driver_of, find_run, list_runs, metric_mode, run_folders, standing
+from reports.runs import find_run, list_runs, run_folders
+from reports.sweep import Sweep, describe, metric_mode, standing
 from runs import HOSTILE, TRIALS, Planned, make_epoch, make_run
 from trainables.errors import UserError
 from tuning.spec import SearchSettings

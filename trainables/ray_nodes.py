@@ -24,27 +24,34 @@ from typing import Any
 
 import ray
 
+from trainables.bucket import is_url
 from trainables.data.cache import cache_folder, kind_folder, locked, writing
 from trainables.data.room import make_room_for_pixels
 from trainables.data.store import DamagedStoreError, PixelStore
 from trainables.errors import UserError
 from trainables.files import file_digest
 from trainables.models.weights import Weights
+from trainables.places import place_at
 
 PIECE = 16 * 2**20  # bytes
 _IN_FLIGHT = 4  # pieces asked for before the first of them has arrived
 _CHECKED = 64 * 2**20  # bytes of a store compared with their checksums when it has arrived
 
 
-def about_node(packages: Sequence[str], seen: Path) -> dict[str, Any]:
-    """This node's name, its versions of Python and of `packages` (None: not installed), and whether it sees a file."""
+def about_node(packages: Sequence[str], run: str, name: str) -> dict[str, Any]:
+    """This node's name, its versions of Python and of `packages` (None: not installed), and why it does not see the
+    file `name` of a run (empty: it does)."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in packages:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = None
-    return {"node": socket.gethostname(), "versions": versions, "sees": seen.is_file()}
+    try:
+        blind = "" if place_at(run).has(name) else "it is not there"
+    except (OSError, UserError) as error:
+        blind = str(error)
+    return {"node": socket.gethostname(), "versions": versions, "blind": blind}
 
 
 class Files:
@@ -155,17 +162,18 @@ def _pieces(files: Any, name: str, file: str, size: int) -> Iterator[bytes]:
         waiting += islice(asked, 1)
 
 
-def check_run_is_seen(run: Path) -> None:
+def check_run_is_seen(run: str) -> None:
     """UserError where this node does not see the sweep's folder, into which trials write their checkpoints."""
-    if not run.is_dir():
+    if not is_url(run) and not Path(run).is_dir():
         raise run_not_seen(socket.gethostname(), run)
 
 
-def run_not_seen(node: str, run: Path) -> UserError:
+def run_not_seen(node: str, run: str, why: str = "it is not there") -> UserError:
     """The mistake, in words for the user."""
     return UserError(
-        "a node does not see the sweep's folder, where trials keep their checkpoints",
+        f"a node does not see the sweep's folder, where trials keep their checkpoints ({why})",
         where=node,
-        got=str(run),
-        hint="put --runs on a file system that all nodes see at the same path",
+        got=run,
+        hint="put --runs on a file system that all nodes see at the same path, or on object storage that all of them"
+        " have the credentials for",
     )

@@ -36,6 +36,7 @@ from trainables.hardware import (
     use_threads,
 )
 from trainables.models.weights import Weights
+from trainables.places import Place, place_at
 from trainables.ray_nodes import check_run_is_seen, store_here, weights_here
 from trainables.settings import TrialSettings
 
@@ -45,9 +46,9 @@ class TrialJob:
     """What a worker is told: the trial, where its sweep and pictures are, and from which checkpoint to go on.
 
     `cpus` and `gpus` are the trial's shares; with no GPU among them it computes on the CPU. `checkpoint` and the
-    reported paths are relative to `run`, the sweep's folder. In `cache` trials share what they have in common, up to
-    `sharing_bytes`; 0 shares nothing. Empty, it is that of the machine the trial runs on. `offer` names who has the
-    driver's files where a node may not see them (`trainables.ray_nodes`); `fingerprint` is then the store's.
+    reported paths are relative to `run`, the sweep's folder or URL. In `cache` trials share what they have in common,
+    up to `sharing_bytes`; 0 shares nothing. Empty, it is that of the machine the trial runs on. `offer` names who has
+    the driver's files where a node may not see them (`trainables.ray_nodes`); `fingerprint` is then the store's.
     """
 
     number: int
@@ -117,7 +118,7 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
 def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, Any]]:
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)
-    run, job = Path(job.run), _with_files_here(job)
+    run, job = place_at(job.run), _with_files_here(job)
     store = _open_store(job.store)
     mark_used(Path(job.store))
     epochs = finetune(
@@ -125,22 +126,28 @@ def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, An
         store=store,
         data_seed=job.data_seed,
         weights=job.weights,
-        resume=Snapshot.load(run / job.checkpoint) if job.checkpoint else None,
+        resume=_resumed(run, job.checkpoint) if job.checkpoint else None,
         device=device,
         sharing=Sharing(Path(job.cache or cache_folder()), job.sharing_bytes),
     )
     for result in epochs:
         checkpoint = checkpoint_path(job.number, result.epoch)
-        result.snapshot().save(run / checkpoint)
+        with run.writing(checkpoint) as path:
+            result.snapshot().save(path)
         share = gpu_share(device)
         yield {**result.metrics(), **({} if share is None else {"gpu_share": share}), "checkpoint": checkpoint}
+
+
+def _resumed(run: Place, checkpoint: str) -> Snapshot:
+    with run.reading(checkpoint) as path:
+        return Snapshot.load(path)
 
 
 def _with_files_here(job: TrialJob) -> TrialJob:
     """The job with pictures and weights that this node sees."""
     if not job.offer:
         return job
-    check_run_is_seen(Path(job.run))
+    check_run_is_seen(job.run)
     store = store_here(job.store, fingerprint=job.fingerprint, offer=job.offer)
     return dataclasses.replace(job, store=str(store), weights=weights_here(job.weights, offer=job.offer))
 

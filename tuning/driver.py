@@ -7,7 +7,7 @@ Loads torch; `tuning.session` is what the commands call.
 """
 
 import traceback
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -15,15 +15,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from reports.export import export_model
+from reports.home import address_of, home_of
+from reports.ledger import JOURNAL
 from reports.modelfile import BEST
+from reports.runs import check_name
 from reports.sweep import Sweep
+from reports.working_copies import pulled, settled
 from reports.write import write_report
+from trainables.bucket import joined
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from tuning import exit_codes
 from tuning.ahead import Ahead
 from tuning.cluster import RaySession
+from tuning.lease import leased
 from tuning.logs import check_loggers
+from tuning.mirror import mirrored
 from tuning.progress import ended_line
 from tuning.revise import Revision, revise
 from tuning.runner import Outcome, driving, run_sweep, saving
@@ -32,10 +39,16 @@ from tuning.setup import create_sweep, open_sweep
 from tuning.spec import Spec
 
 
-def begin(spec: Spec, *, text: str, name: str, runs: Path, console: Console) -> Path:
-    """Makes a new run. Returns its folder."""
+def begin(spec: Spec, *, text: str, name: str, runs: Path | str, console: Console) -> Path:
+    """Makes a new run. Returns its folder; with `runs` on object storage, that of its working copy."""
     check_loggers(spec.search.logging)
-    return create_sweep(spec, text=text, name=name, runs=runs, console=console).folder
+    if isinstance(runs, Path):
+        return create_sweep(spec, text=text, name=name, runs=runs, console=console).folder
+    check_name(name)
+    return settled(
+        joined(runs, name),
+        lambda above: create_sweep(spec, text=text, name=name, runs=above, console=console).folder,
+    )
 
 
 def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySession], quiet: bool) -> int:
@@ -43,21 +56,32 @@ def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySess
 
     Ray ends while the model and the report are made.
     """
-    database = Sweep.open(run).database()
-    with saving(run), driving(run), database.held() if database else nullcontext():
+
+    def say(line: str) -> None:
+        screen.errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with saving(address_of(run)), driving(run), ExitStack() as held:
+        home = home_of(run)
+        lease = held.enter_context(leased(home, say=say)) if home else None
+        if home:
+            pulled(home)
+        if database := Sweep.open(run).database():
+            held.enter_context(database.held())
         for line in revise(run, revision):
-            screen.errors.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(line)
         check_loggers(Sweep.open(run).record["spec"]["search"].get("logging"))
         sweep, spec, store = open_sweep(run, console=screen.told(quiet=quiet))
         screen.log_to(run / "logs" / "ray.log")
-        outcome = run_sweep(sweep, spec, store, session=ray.get, console=screen.console, quiet=quiet)
+        journal = None if database else run / JOURNAL
+        mirror = held.enter_context(mirrored(lease, journal=journal)) if lease else None
+        outcome = run_sweep(sweep, spec, store, session=ray.get, console=screen.console, quiet=quiet, mirror=mirror)
         ray.leave()
         return _conclude(sweep, spec, store, outcome, screen.console)
 
 
 def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, console: Console) -> int:
     """Writes what a sweep ends with, says where it is and what to do next. Returns the exit code."""
-    resume = f"tune resume {sweep.folder}"
+    resume = f"tune resume {sweep.address}"
     say = console.print
     counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
     ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
@@ -72,6 +96,8 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
         say(escape(f"report   {report}"), soft_wrap=True, highlight=False)
         say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
+    if sweep.home:
+        say(escape(f"at home  {sweep.home.url}"), soft_wrap=True, highlight=False)
     if outcome.ended == "errors":
         say(escape(f"{spec.search.max_same_errors} trials in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
@@ -101,7 +127,7 @@ def _export(sweep: Sweep, store: PixelStore, outcome: Outcome, console: Console)
         return f"not exported: {error}"
     except Exception:  # a bug of ours, or a library's failure; `tune export` can be called again
         console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        return f"not exported; try again: tune export {sweep.folder}"
+        return f"not exported; try again: tune export {sweep.address}"
 
 
 def _report(sweep: Sweep, console: Console) -> str:
@@ -112,18 +138,18 @@ def _report(sweep: Sweep, console: Console) -> str:
         return f"not written: {error}"
     except Exception:  # a bug of ours, shown as one; `tune report` can be called again
         console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        return f"not written; try again: tune report {sweep.folder}"
+        return f"not written; try again: tune report {sweep.address}"
 
 
 def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:
     if outcome.interrupted:
         return [f"go on   {resume}"]
     if outcome.best is None:
-        return [f"next    tune show {sweep.folder}   (each trial's error), mend the cause, then {resume}"]
+        return [f"next    tune show {sweep.address}   (each trial's error), mend the cause, then {resume}"]
     done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
     return [
-        f"next    tune show {sweep.folder}",
-        f"        tune predict {sweep.folder / 'best'} PICTURES",
+        f"next    tune show {sweep.address}",
+        f"        tune predict {sweep.address if sweep.home else sweep.folder / BEST} PICTURES",
         f"        {resume} --trials {2 * done}",
     ]
 

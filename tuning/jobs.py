@@ -26,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trainables.bucket import is_url
 from trainables.errors import UserError
 from tuning.address import use_token
 
@@ -160,12 +161,12 @@ def check_paths(data: dict[str, Any], weights: Sequence[str], runs: str) -> None
     named = [("--runs", runs), ("data.path", data.get("path")), ("data.root", data.get("root"))]
     named += [("trial.weights", name) for name in weights if name not in ("auto", "imagenet", "none")]
     for where, path in named:
-        if path is not None and not Path(path).is_absolute():
+        if path is not None and not is_url(path) and not Path(path).is_absolute():
             raise UserError(
                 "a job looks for this on the cluster",
                 where=where,
                 got=path,
-                expected="an absolute path that its nodes see",
+                expected="an absolute path that its nodes see" + (", or s3://…, gs://…" if where == "--runs" else ""),
             )
 
 

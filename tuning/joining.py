@@ -25,7 +25,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import trainables
-from reports.sweep import RECORD
+from reports.record import RECORD
 from trainables.errors import UserError
 from trainables.ray_nodes import Files, about_node, run_not_seen
 from tuning.address import use_token
@@ -62,21 +62,23 @@ def joined_cluster(address: str) -> Iterator[RaySession]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def prepared(session: RaySession, run: Path) -> list[str]:
+def prepared(session: RaySession, run: str) -> list[str]:
     """Looks over the nodes of a joined cluster: a line for each that differs from this machine.
+
+    Args:
+        run: the run's folder, or its URL.
 
     Raises:
         UserError: one lacks a library, or does not see the run's folder.
     """
     if not session.joined:
         return []
-    seen = run.resolve() / RECORD
-    here = about_node(PACKAGES, seen)["versions"]
+    here = about_node(PACKAGES, run, RECORD)["versions"]
     look = ray.remote(num_cpus=0)(about_node)
     asked = {
         node["NodeID"]: look.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(PACKAGES, seen)
+        ).remote(PACKAGES, run, RECORD)
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0) > 0
     }
@@ -84,8 +86,8 @@ def prepared(session: RaySession, run: Path) -> list[str]:
     lines = []
     for about in (ray.get(answer) for answer in answered):
         lines += _differences(about, here)
-        if not about["sees"]:
-            raise run_not_seen(about["node"], run)
+        if about["blind"]:
+            raise run_not_seen(about["node"], run, about["blind"])
     if silent := len(asked) - len(answered):
         lines.append(f"{silent} nodes have not answered for {_LOOK_S:.0f} s; trials may not start there")
     return sorted(set(lines))

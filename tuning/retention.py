@@ -1,6 +1,6 @@
 """Which checkpoints a sweep keeps: what running trials need to go on, and the best trials' best epochs.
 
-    retention = Retention(run, keep=5, mode="max")
+    retention = Retention(sweep.place, keep=5, mode="max")
     retention.tidy(ledger.trials())        # when a sweep is begun or taken up again
     retention.after_epoch(trial)           # as a running trial goes on
     retention.after_end(trial)             # when it has ended
@@ -10,60 +10,75 @@ one, so the weights of pruned trials are not kept: each was behind another that 
 """
 
 import bisect
-import shutil
-from pathlib import Path
+from collections.abc import Callable
 
 from reports.ledger import TrialRecord
 from reports.ranking import Worth, worth
 from trainables.files import checkpoint_name
+from trainables.places import Place
+
+# Does what it is given, when the time has come.
+Later = Callable[[Callable[[], None]], None]
+
+
+def at_once(act: Callable[[], None]) -> None:
+    act()
 
 
 class Retention:
-    """Removes checkpoints from a run's folder.
+    """Removes a run's checkpoints.
 
     Args:
-        run: the run's folder.
+        place: where they are.
         keep: how many complete trials, the best ones, keep their best epoch.
         mode: `max` or `min`, of the sweep's metric.
+        later: does what it is given once the ledger as it is now can no longer be lost; at once where that is so
+            already.
     """
 
-    def __init__(self, run: Path, *, keep: int, mode: str) -> None:
-        self._trials, self._keep = run / "trials", keep
-        self._mode = mode
+    def __init__(
+        self,
+        place: Place,
+        *,
+        keep: int,
+        mode: str,
+        later: Later = at_once,
+    ) -> None:
+        self._place, self._keep, self._mode, self._later = place, keep, mode, later
         self._best: list[tuple[Worth, int, int]] = []  # the best complete trials: worth, number, best epoch
 
     def tidy(self, trials: list[TrialRecord]) -> None:
-        """Leaves what is needed of every trial; what the ledger does not know at all is a crash's remains."""
+        """Leaves what is needed of every trial; what the ledger does not know at all is a crash's remains.
+
+        At once: a number that the ledger does not know is soon another trial's.
+        """
         self._best = []
         for trial in trials:
             self._take(trial)
-        if not self._trials.is_dir() or self._trials.is_symlink():
-            return
         running = {str(trial.number): trial for trial in trials if trial.state == "running"}
-        for folder in self._trials.iterdir():
-            if folder.is_symlink() or not folder.name.isdecimal():
-                continue  # not of our making
-            if folder.name in running:
-                self.after_epoch(running[folder.name])
-            else:
-                self._clear(int(folder.name))
+        for name in self._place.folders("trials"):
+            if name in running:
+                self._thin(running[name], at_once)
+            elif name.isdecimal():  # else it is not of our making
+                self._clear(int(name), at_once)
 
     def after_end(self, trial: TrialRecord) -> None:
         """Of a trial that has ended, leaves the best epoch if the trial is among the best; and of whom it displaced
         nothing."""
         displaced = self._take(trial)
         for number in {trial.number, *displaced}:
-            self._clear(number)
+            self._clear(number, self._later)
 
     def after_epoch(self, trial: TrialRecord) -> None:
         """Of a running trial, leaves the last recorded epoch, the best one, and what is being written."""
+        self._thin(trial, self._later)
+
+    def _thin(self, trial: TrialRecord, later: Later) -> None:
         if not trial.epochs:
             return
         last = checkpoint_name(trial.epochs[-1]["epoch"])
         best = checkpoint_name(trial.best_epoch) if trial.best_epoch is not None else last
-        for path in (self._trials / str(trial.number)).glob("epoch-*"):
-            if path.name < last and path.name != best:
-                path.unlink(missing_ok=True)
+        self._remove(trial.number, lambda name: name.startswith("epoch-") and name < last and name != best, later)
 
     def _take(self, trial: TrialRecord) -> list[int]:
         """Counts a trial among the best, if it is one. Returns the numbers of those that no longer are."""
@@ -74,15 +89,20 @@ class Retention:
         del self._best[self._keep :]
         return displaced
 
-    def _clear(self, number: int) -> None:
+    def _clear(self, number: int, later: Later) -> None:
         """Of a trial that has ended, or that the ledger does not know, leaves the best epoch or nothing."""
-        folder = self._trials / str(number)
-        if self._trials.is_symlink() or folder.is_symlink() or not folder.is_dir():
-            return
         kept = next((epoch for _, known, epoch in self._best if known == number), None)
         if kept is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for path in folder.iterdir():
-            if path.name != checkpoint_name(kept):
-                path.unlink(missing_ok=True)
+            later(lambda: self._place.remove_folder(f"trials/{number}"))
+        else:
+            self._remove(number, lambda name: name != checkpoint_name(kept), later)
+
+    def _remove(self, number: int, unneeded: Callable[[str], bool], later: Later) -> None:
+        """Removes the files of a trial of which that is true."""
+
+        def remove() -> None:
+            for name in self._place.files(f"trials/{number}"):
+                if unneeded(name):
+                    self._place.remove(f"trials/{number}/{name}")
+
+        later(remove)

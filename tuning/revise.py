@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.ledger import Ledger
-from reports.sweep import RECORD, Sweep
+from reports.record import RECORD
+from reports.sweep import Sweep
 from trainables.errors import UserError
 from trainables.files import write_json
 from tuning.space import Choice, Dimension, contains, distribution

@@ -22,9 +22,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from reports.drivers import DRIVER, LOCK, driver_of
 from reports.ledger import Ledger, TrialRecord
 from reports.starting_weights import weights_here
-from reports.sweep import DRIVER, LOCK, Sweep, driver_of
+from reports.sweep import Sweep
+from trainables.bucket import is_url
 from trainables.data.cache import cache_folder
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
@@ -38,8 +40,9 @@ from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
 from tuning.joining import Offer, prepared
 from tuning.logs import following
+from tuning.mirror import Mirror
 from tuning.progress import SweepFacts, View, open_view
-from tuning.retention import Retention
+from tuning.retention import Retention, at_once
 from tuning.rounds import packing_for, rounds, trial_resources
 from tuning.signals import Signals
 from tuning.spec import Spec
@@ -72,12 +75,14 @@ def run_sweep(
     session: Callable[[], RaySession],
     console: Console,
     quiet: bool = False,
+    mirror: Mirror | None = None,
 ) -> Outcome:
     """Runs the sweep to its end, or until it is interrupted. The caller holds the run (`driving`).
 
     Args:
         session: waits for the Ray session to work in; not asked where nothing is left to do.
         quiet: show nothing while it runs.
+        mirror: what keeps the sweep's home up to date, where that is not its folder.
 
     Raises:
         UserError: no trial fits on the machine; the run's folder can no longer be written.
@@ -86,7 +91,7 @@ def run_sweep(
     with following(sweep, ledger, spec.search.logging, console=console) as follow:
         if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
             ledger.record_outcome(None)
-            work = functools.partial(_run, sweep, ledger, spec, store, session=session)
+            work = functools.partial(_run, sweep, ledger, spec, store, session=session, mirror=mirror)
             ledger.record_outcome(work(console=console, quiet=quiet, follow=follow))
     return Outcome(ended=ledger.outcome(), best=ledger.best(), counts=ledger.counts())
 
@@ -98,6 +103,7 @@ def _run(
     store: PixelStore,
     *,
     session: Callable[[], RaySession],
+    mirror: Mirror | None,
     console: Console,
     quiet: bool,
     follow: Callable[[], None],
@@ -107,7 +113,7 @@ def _run(
         ray = session()
         packing = packing_for(spec, ray, fits=ledger.fits_a_gpu())
         ray.room(trial_resources(spec, packing))
-        for line in prepared(ray, sweep.folder):
+        for line in prepared(ray, sweep.address):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
         def places() -> int:
@@ -116,7 +122,12 @@ def _run(
         conductor = Conductor(
             ledger,
             spec,
-            retention=Retention(sweep.folder, keep=spec.search.keep, mode=spec.search.mode),
+            retention=Retention(
+                sweep.place,
+                keep=spec.search.keep,
+                mode=spec.search.mode,
+                later=mirror.afterwards if mirror else at_once,  # not before the record is where it lasts
+            ),
             limit=places(),
             clock=time.monotonic,
             packing=packing,
@@ -135,9 +146,9 @@ def _run(
 
         with open_view(console, lambda: _facts(sweep, conductor, signals), quiet=quiet) as view:
             conductor.watch = view.trial_ended
-            leave = functools.partial(_leave, sweep.folder, ray, console)
+            leave = functools.partial(_leave, sweep.address, ray, console)
             with Watchdog(lambda: _overdue(ray, signals), leave=leave):
-                tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None)
+                tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None, mirror=mirror)
                 rounds(conductor, lambda: engine().run(must_end=tick), places=places, say=view.said)
         if (said := jobs.sent()) and not quiet:
             console.print(said, highlight=False)
@@ -147,20 +158,21 @@ def _run(
 
 
 @contextmanager
-def saving(run: Path) -> Iterator[None]:
+def saving(run: str) -> Iterator[None]:
     """Turns an error of the disk into one clear line: what is recorded is whole, and the sweep can be resumed.
 
     Raises:
         UserError: in place of any OSError.
     """
+    mend = "see that the storage answers" if is_url(run) else "make the folder writable or make room"
     try:
         yield
     except OSError as error:
         raise UserError(
             "the sweep cannot be saved",
-            where=str(run),
+            where=run,
             got=str(error),
-            hint=f"what is recorded is safe; make the folder writable or make room, then `tune resume {run}`",
+            hint=f"what is recorded is safe; {mend}, then `tune resume {run}`",
         ) from error
 
 
@@ -223,7 +235,7 @@ class _Jobs:
         return TrialJob(
             number=job.number,
             settings=job.settings,
-            run=str(self._sweep.folder.resolve()),
+            run=self._sweep.home.url if self._sweep.home else str(self._sweep.folder.resolve()),
             store=str(self._store.path),
             data_seed=self._spec.data.seed,
             weights=self._weights_of(job.settings),
@@ -271,10 +283,11 @@ class _Tick:
         follow: Callable[[], None],
         *,
         places: Callable[[], int] | None,
+        mirror: Mirror | None,
     ) -> None:
         """`places`: how many trials may run at once, asked for every few seconds; None where that does not change."""
         self._conductor, self._view, self._signals, self._follow = conductor, view, signals, follow
-        self._places, self._asked_at = places, time.monotonic()
+        self._places, self._asked_at, self._mirror = places, time.monotonic(), mirror
         self._acknowledged = ""
 
     def __call__(self) -> bool:
@@ -286,6 +299,8 @@ class _Tick:
             conductor.limit, self._asked_at = self._places(), time.monotonic()
         self._view.refresh()
         self._follow()
+        if self._mirror and self._mirror.trouble:
+            conductor.storage_error = self._mirror.trouble
         if conductor.storage_error is not None:
             return True
         patience = 0.0 if signals.at_once else PATIENCE_S
@@ -307,7 +322,7 @@ def _overdue(session: RaySession, signals: Signals) -> str | None:
     return None
 
 
-def _leave(run: Path, session: RaySession, console: Console, reason: str) -> None:
+def _leave(run: str, session: RaySession, console: Console, reason: str) -> None:
     """Ends the process here and now; the ledger has all that can be gone on with."""
     console.print(f"\ninterrupted: {reason}\ngo on   tune resume {run}", markup=False, highlight=False, soft_wrap=True)
     clear_session(session.folder)

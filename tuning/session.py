@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tuning.cluster import RaySession
 
 
-def start(spec: Spec, *, text: str, name: str, runs: Path, quiet: bool, address: str | None = None) -> int:
+def start(spec: Spec, *, text: str, name: str, runs: Path | str, quiet: bool, address: str | None = None) -> int:
     """Makes a new run and works on it; on the Ray cluster at `address`, else on a Ray of its own on this machine."""
     with _place(address, quiet=quiet) as (screen, ray):
         from tuning.driver import begin
@@ -46,7 +46,9 @@ def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]
 
         return work_on(run, revision, screen=screen, ray=ray, quiet=quiet)
     except KeyboardInterrupt:
-        screen.errors.print(f"interrupted; go on with: tune resume {run}", markup=False, soft_wrap=True)
+        from reports.home import address_of
+
+        screen.errors.print(f"interrupted; go on with: tune resume {address_of(run)}", markup=False, soft_wrap=True)
         return exit_codes.INTERRUPTED
 
 

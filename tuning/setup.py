@@ -23,8 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from reports.ledger import Ledger
 from reports.modelfile import DESCRIPTION, WEIGHTS
+from reports.record import RECORD, SCHEMA
+from reports.runs import check_name
 from reports.starting_weights import weights_here
-from reports.sweep import RECORD, SCHEMA, Sweep, check_name, database_of
+from reports.sweep import Sweep, database_of
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.pixels import build_store

@@ -21,7 +21,7 @@ from tuning.cli.options import runs_option
     show_default=True,
     help="The folder to write to.",
 )
-def compare(names: tuple[str, ...], runs: Path, output: Path) -> None:
+def compare(names: tuple[str, ...], runs: Path | str, output: Path) -> None:
     """Compare two or more sweeps of one metric: their best and median, cost, and in what their settings differ.
 
     Prints the table, and writes index.html (with the best value so far over trials and over time in one picture),
@@ -30,7 +30,8 @@ def compare(names: tuple[str, ...], runs: Path, output: Path) -> None:
     from rich.console import Console
 
     from reports.compare import compare_sweeps, write_comparison
-    from reports.sweep import Sweep, find_run
+    from reports.runs import find_run
+    from reports.sweep import Sweep
     from reports.terminal import print_line, print_table
 
     comparison = compare_sweeps([Sweep.open(find_run(name, runs=runs)) for name in names])

@@ -14,7 +14,7 @@ from tuning.cli.options import runs_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes any that is free."
 )
-def dashboard(run: str, runs: Path, port: int) -> None:
+def dashboard(run: str, runs: Path | str, port: int) -> None:
     """Look at the sweep RUN in optuna-dashboard, in a browser on this machine; it follows a sweep that is at work.
 
     It only shows: notes and the like are refused, since the sweep's driver alone writes its record. Ctrl-C ends it.
@@ -23,7 +23,8 @@ def dashboard(run: str, runs: Path, port: int) -> None:
     from tuning.dashboard import address, check_dashboard, dashboard_server
 
     check_dashboard()
-    from reports.sweep import Sweep, find_run
+    from reports.runs import find_run
+    from reports.sweep import Sweep
 
     with dashboard_server(Sweep.open(find_run(run, runs=runs)), port=port) as server:
         # Shells start what runs in the background deaf to Ctrl-C; `kill -INT` is to end it all the same.

@@ -38,13 +38,14 @@ _INSTALLED = "installed"
     type=click.Path(path_type=Path),
     help="The folder to write; a former export there is replaced.  [default: the sweep's folder, best/]",
 )
-def export(run: str, runs: Path, number: int | None, formats: str, output: Path | None) -> None:
+def export(run: str, runs: Path | str, number: int | None, formats: str, output: Path | None) -> None:
     """Export the best model of the sweep RUN: weights, description, predictions and model card.
 
     model.safetensors is all that `tune predict` needs; model.pt2 runs with torch alone and model.onnx with
     onnxruntime. Each is loaded again and must say of held-out pictures what the trained network says.
     """
-    from reports.sweep import Sweep, find_run
+    from reports.runs import find_run
+    from reports.sweep import Sweep
 
     sweep = Sweep.open(find_run(run, runs=runs))  # before what takes seconds to load
 
@@ -56,6 +57,8 @@ def export(run: str, runs: Path, number: int | None, formats: str, output: Path 
     default = sweep.folder / (BEST if number is None else f"trial-{number}")
     with _progress() as progress:
         folder = export_model(sweep, output or default, number=number, formats=chosen, progress=progress)
+    if sweep.home and output is None:
+        sweep.home.push(folder.name)
     click.echo(folder)
     for line in _summary(read_description(folder)):
         click.echo(f"  {line}")

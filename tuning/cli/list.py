@@ -12,11 +12,12 @@ from tuning.cli.options import runs_option
 @click.command("list", epilog="Example: tune list --runs runs", short_help="The sweeps here and how they stand.")
 @runs_option
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-def list_(runs: Path, as_json: bool) -> None:
+def list_(runs: Path | str, as_json: bool) -> None:
     """List the sweeps under --runs: state, trials, best value."""
     from rich.console import Console
 
-    from reports.sweep import Sweep, run_folders, standing
+    from reports.runs import run_folders
+    from reports.sweep import Sweep, standing
     from reports.terminal import print_line, print_table
     from trainables.errors import UserError
 

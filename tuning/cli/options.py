@@ -2,23 +2,33 @@
 
 @click.command()
 @runs_option
-def report(runs: Path) -> None: …
+def report(runs: Path | str) -> None: …
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from trainables.bucket import is_url
 from tuning.address import check_address
+
+
+class _Runs(click.Path):
+    """A folder, or an URL of object storage."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, parameter, context)
+
 
 runs_option = click.option(
     "--runs",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Runs(file_okay=False, path_type=Path),
     default=Path("runs"),
     envvar="TUNEYARD_RUNS",
     show_default=True,
     show_envvar=True,
-    help="The folder that holds the sweeps.",
+    help="The folder that holds the sweeps, or its URL on object storage (s3://…, gs://…).",
 )
 
 

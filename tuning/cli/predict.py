@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainables.bucket import is_url, joined
 from trainables.errors import UserError
 from tuning.cli.options import runs_option
 
@@ -42,7 +43,7 @@ _WIDEST = 40  # columns for labels on a terminal
 def predict(
     model: str,
     pictures: tuple[str, ...],
-    runs: Path,
+    runs: Path | str,
     form: str | None,
     top: int | None,
     threshold: float,
@@ -86,8 +87,12 @@ def predict(
         )
 
 
-def _model_place(model: str, runs: Path) -> Path:
-    """The folder itself, or the run of this name."""
+def _model_place(model: str, runs: Path | str) -> Path:
+    """The folder itself, or the run of this name; on object storage, its working copy."""
+    if is_url(model) or isinstance(runs, str):
+        from reports.working_copies import model_at
+
+        return model_at(model if is_url(model) or isinstance(runs, Path) else joined(runs, model))
     try:
         return Path(model) if Path(model).exists() or not (runs / model).is_dir() else runs / model
     except OSError as error:  # such as a name that is too long

@@ -19,19 +19,22 @@ from tuning.cli.options import runs_option
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to write to.  [default: the sweep's folder, report/]",
 )
-def report(run: str, runs: Path, output: Path | None) -> None:
+def report(run: str, runs: Path | str, output: Path | None) -> None:
     """Write the report of the sweep RUN: index.html, a page that needs nothing else and opens in any browser.
 
     Beside it leaderboard.md, leaderboard.csv and report.json with the same data, and best.yaml, a sweep file that
     trains the best trial again. Works while the sweep runs, after a crash, and before its first trial; the page says
     how it stood. In the CSV, text that a spreadsheet would take for a formula is led by an apostrophe.
     """
-    from reports.sweep import Sweep, find_run
+    from reports.runs import find_run
+    from reports.sweep import Sweep
     from reports.tables import headlines
     from reports.write import DATA, write_report
 
     sweep = Sweep.open(find_run(run, runs=runs))
     paths = write_report(sweep, output or sweep.folder / "report")
+    if sweep.home and output is None:
+        sweep.home.push("report")
     document = next(path for path in paths if path.name == DATA)
     written = json.loads(document.read_text(encoding="utf-8"))
     for line in headlines(written, gap=written["gap_to_second"]):

@@ -18,7 +18,7 @@ from tuning.cli.options import address_option, quiet_option, runs_option
 @quiet_option
 def resume(
     run: str,
-    runs: Path,
+    runs: Path | str,
     trials: int | None,
     hours: float | None,
     workers: int | None,
@@ -32,7 +32,7 @@ def resume(
     choices, other resources and a new place of the same pictures are taken over; what would make the history
     worthless is refused.
     """
-    from reports.sweep import find_run
+    from reports.runs import find_run
 
     folder = find_run(run, runs=runs)  # before what takes seconds to load
 

@@ -22,7 +22,7 @@ from tuning.cli.options import address_option, quiet_option, runs_option
 def search(
     space: str,
     name: str | None,
-    runs: Path,
+    runs: Path | str,
     sets: tuple[str, ...],
     trials: int | None,
     epochs: int | None,

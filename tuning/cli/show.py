@@ -26,14 +26,15 @@ _ROWS_ON_A_TERMINAL = 40
 @runs_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole sweep as JSON (a stable interface).")
 @click.option("--trial", "number", type=click.IntRange(0), metavar="N", help="One trial: its epochs, settings, error.")
-def show(run: str, runs: Path, as_json: bool, number: int | None) -> None:
+def show(run: str, runs: Path | str, as_json: bool, number: int | None) -> None:
     """Show how the sweep RUN stands (its folder, or its name under --runs), best trial first.
 
     Works while the sweep runs. On a terminal the table shows the best 40 trials; piped, it has them all.
     """
     from rich.console import Console
 
-    from reports.sweep import Sweep, describe, find_run
+    from reports.runs import find_run
+    from reports.sweep import Sweep, describe
 
     sweep = Sweep.open(find_run(run, runs=runs))
     console = Console()
@@ -64,7 +65,7 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
     print_line("", console=console)
     left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
     if left_out:
-        print_line(f"… and {left_out} more: tune show {sweep.folder} | less", console=console, style="dim")
+        print_line(f"… and {left_out} more: tune show {sweep.address} | less", console=console, style="dim")
     for line in _reasons(trials):
         print_line(line, console=console, style="red")
 

@@ -13,9 +13,16 @@ from tuning.cli.options import jobs_address_option
 )
 @jobs_address_option
 @click.option("--space", metavar="FILE", help="The sweep file, or the name of a ready one (tune init).")
-@click.option("--resume", "run", metavar="RUN", help="Go on with this run instead: its folder, as the cluster sees it.")
+@click.option(
+    "--resume", "run", metavar="RUN", help="Go on with this run instead: its folder as the cluster sees it, or its URL."
+)
 @click.option("--name", help="The sweep's name; the file's name without its ending when left out.")
-@click.option("--runs", envvar="TUNEYARD_RUNS", show_envvar=True, help="The folder for runs, as the cluster sees it.")
+@click.option(
+    "--runs",
+    envvar="TUNEYARD_RUNS",
+    show_envvar=True,
+    help="The folder for runs as the cluster sees it, or its URL (s3://…).",
+)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one value of the file; repeatable.")
 @click.option("--trials", type=click.IntRange(1), help="Trials in all.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial.")
@@ -38,6 +45,7 @@ def submit(
     The file is checked here first. The project's code travels with it; pictures, weights and runs are looked for on the
     cluster, at absolute paths.
     """
+    from trainables.bucket import joined
     from trainables.errors import UserError
     from tuning.jobs import Jobs, check_paths
 
@@ -56,7 +64,7 @@ def submit(
         sweep, file = Path(run).name, None
         words = ["resume", run, "--address", "auto", *given]
     else:
-        from reports.sweep import check_name
+        from reports.runs import check_name
         from tuning.ready import base_of, find_space
         from tuning.space import combinations
         from tuning.spec import load_spec
@@ -72,7 +80,7 @@ def submit(
         check_paths({"path": spec.data.path, "root": spec.data.root}, weights, runs)
         sweep = name or file.stem
         check_name(sweep)
-        run = f"{runs.rstrip('/')}/{sweep}"
+        run = joined(runs, sweep)
         changes = [word for change in sets for word in ("--set", change)]
         words = ["search", "--space", file.name, "--name", sweep, "--runs", runs, "--address", "auto", *changes, *given]
     job = Jobs(address).submit(words, name=sweep, run=run, file=file)

@@ -1,0 +1,154 @@
+"""A run whose home is object storage, and its working copy on this machine's disk.
+
+    home = home_of(folder)       # None for a run that is at home in its folder
+    home.pull()                  # the record, as it is there
+    home.push("report")          # a file or folder of the copy, as it is here
+
+The copy is a run's folder like any other, made by `working_copies`; a driver works in it, and `tuning.mirror` keeps
+the home up to date. At home:
+
+  sweep.yaml  sweep.json  start-…/     as in a run's folder
+  journal.json  journal/3fa9c2d1/00000 …   which driver's journal counts, and that journal in parts (`remote_journal`)
+  driver.json                          who drives it, written anew every few seconds (`tuning.lease`)
+  trials/  report/  best/  logs/ …     as in a run's folder; checkpoints are written and read here alone
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reports.drivers import DRIVER, LOCK
+from reports.ledger import JOURNAL
+from reports.record import RECORD
+from reports.remote_journal import read_journal
+from trainables.bucket import Bucket
+from trainables.errors import UserError
+from trainables.files import replaced
+
+FILE = "sweep.yaml"
+# In a working copy: where its home is, and a name for this copy among others of the same home.
+NOTE = "home.json"
+PULLING = ".pull.lock"
+# A driver that has said nothing for so long is not shown as at work.
+SILENT_S = 60.0
+# What is only here, or gets home in a way of its own.
+_OWN = (JOURNAL, DRIVER, NOTE, "trials")
+
+
+class Home:
+    """The home of the run whose working copy is `folder`."""
+
+    def __init__(self, folder: Path, url: str, *, copy: str) -> None:
+        self.folder, self.url, self.copy = folder, url, copy
+        self.bucket = Bucket(url)
+
+    def exists(self) -> bool:
+        """Whether a sweep is there."""
+        return self.bucket.has(RECORD)
+
+    def pull(self) -> None:
+        """Brings the copy's record up to date. The caller sees to it that nobody else works in the copy.
+
+        Of the journal what is longer counts, where one goes on from the other: a driver here may have been killed
+        before its last lines were at home. Else the home's does: somebody went on from there, and did those epochs
+        again.
+
+        Raises:
+            UserError: there is no sweep.
+            OSError: the storage fails.
+        """
+        record = self.bucket.read(RECORD)
+        if record is None:
+            raise UserError("no such sweep", where=self.url)
+        if _study(record) != _study(_read(self.folder / RECORD)):
+            self._forget()
+        for name in (FILE, *self._starts()):
+            if name == FILE or not (self.folder / name).exists():
+                self.bucket.get(name, self.folder / name)
+        journal, here = read_journal(self.bucket), _read(self.folder / JOURNAL) or b""
+        if journal is not None and not here.startswith(journal):
+            with replaced(self.folder / JOURNAL) as file:
+                file.write_bytes(journal)
+        with replaced(self.folder / RECORD) as file:
+            file.write_bytes(record)
+
+    def push(self, *names: str) -> None:
+        """Copies files and folders of the working copy home; what a folder no longer has goes there too."""
+        for name in names:
+            path = self.folder / name
+            if path.is_dir():
+                there = set(self.bucket.files(name))
+                for file in _files(path):
+                    self.bucket.put(str(file.relative_to(self.folder)), file)
+                for gone in there - {file.name for file in path.iterdir()}:
+                    self.bucket.remove(f"{name}/{gone}")
+            elif path.is_file():
+                self.bucket.put(name, path)
+
+    def push_all(self) -> None:
+        """Copies all home but what gets there in ways of its own; the record last, as it says that a sweep is there."""
+        names = {p.name for p in self.folder.iterdir() if not p.name.startswith(".") and not p.is_symlink()}
+        self.push(*sorted(names - {*_OWN, RECORD}), RECORD)
+
+    def get_folder(self, name: str) -> Path:
+        """A folder of files, such as `best`, as it is at home."""
+        for file in self.bucket.files(name):
+            self.bucket.get(f"{name}/{file}", self.folder / name / file)
+        return self.folder / name
+
+    def driver(self) -> dict[str, Any] | None:
+        """Who drives the run from another copy, as `{pid, host, since, …}`; None where nobody said so lately."""
+        age_s = self.bucket.age_s(DRIVER)
+        held = self.bucket.read_json(DRIVER) if age_s is not None and age_s < SILENT_S else None
+        return None if held is None or held.get("copy") == self.copy else held
+
+    def _starts(self) -> Iterator[str]:
+        """Copies of models that trials start from, file by file."""
+        for folder in self.bucket.folders(""):
+            if folder.startswith("start-"):
+                yield from (f"{folder}/{name}" for name in self.bucket.files(folder))
+
+    def _forget(self) -> None:
+        """The copy is of another sweep, which once had this URL."""
+        for path in self.folder.iterdir():
+            if path.name not in (LOCK, DRIVER, NOTE, PULLING):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def home_of(folder: Path) -> Home | None:
+    """The home of a working copy; None for any other run's folder."""
+    note = _read(folder / NOTE)
+    if note is None:
+        return None
+    try:
+        known = json.loads(note)
+        return Home(folder, known["url"], copy=known["copy"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError("damaged", where=str(folder / NOTE), hint="remove this working copy's folder") from error
+
+
+def address_of(folder: Path) -> str:
+    """What the user calls a run by: its home's URL, else its folder."""
+    home = home_of(folder)
+    return home.url if home else str(folder)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _study(record: bytes | None) -> Any:
+    """What tells one sweep from another that has its name."""
+    try:
+        return None if record is None else json.loads(record).get("study")
+    except (ValueError, AttributeError):
+        return None

@@ -1,0 +1,61 @@
+"""Runs by their names, folders or URLs.
+
+sweep = Sweep.open(find_run("resnet18", runs=Path("runs")))
+sweep = Sweep.open(find_run("s3://bucket/sweeps/resnet18", runs=Path("runs")))     # its working copy, fetched
+folders = run_folders(Path("runs"))
+"""
+
+from pathlib import Path
+
+from reports.record import RECORD
+from reports.sweep import Sweep
+from reports.working_copies import fetched, runs_at
+from trainables.bucket import is_url, joined
+from trainables.errors import UserError
+
+
+def find_run(run: str, *, runs: Path | str) -> Path:
+    """A run's folder, given as a path, as a URL, or as a name under `runs`, which may be a URL too.
+
+    Raises:
+        UserError: there is no such run; the message names those that are there.
+    """
+    if is_url(run):
+        return fetched(run)
+    if isinstance(runs, str):
+        return fetched(joined(runs, run))
+    for folder in (Path(run), runs / run):
+        if (folder / RECORD).is_file():
+            return folder
+    there = ", ".join(sweep.name for sweep in list_runs(runs)[:8])
+    raise UserError(
+        "no such sweep",
+        where=run,
+        hint=f"under {runs} there is: {there}" if there else f"there is none under {runs}",
+    )
+
+
+def check_name(name: str) -> None:
+    """UserError where a run cannot be called so."""
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError("not a name for a folder", where="--name", got=name)
+
+
+def list_runs(runs: Path | str) -> list[Sweep]:
+    """The sweeps directly under a folder, by name; what is no sweep is passed over."""
+    sweeps = []
+    for folder in run_folders(runs):
+        try:
+            sweeps.append(Sweep.open(folder))
+        except UserError:  # a damaged one must not hide the others; `tune list` and `tune show` say what is wrong
+            continue
+    return sweeps
+
+
+def run_folders(runs: Path | str) -> list[Path]:
+    """The folders directly under `runs` that hold a sweep's record, whole or damaged, by name."""
+    if isinstance(runs, str):
+        return runs_at(runs)
+    if not runs.is_dir():
+        return []
+    return [f for f in sorted(runs.iterdir()) if (f / RECORD).is_file() and not f.name.startswith(".")]

@@ -1,0 +1,184 @@
+"""Sweeps at home on an S3 storage, driven from machines that have nothing but its URL, and a storage that goes away."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from object_storage import Storage, s3
+
+from ray_cluster import RayCluster
+from reports.sweep import Sweep
+
+pytestmark = pytest.mark.cluster
+
+FILE = """\
+data: {source: digits}
+trial: {model: shufflenet_v2_x0_5, weights: none, image_size: 32, center_crop: 1.0, augment: none,
+        epochs: 5, batch_size: 128, precision: fp32}
+space:
+  lr: {low: 1e-2, high: 3e-1, log: true}
+  freeze: [none, stem]
+search: {trials: 5, seed: 1, pruner: asha, keep: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    pytest.importorskip("moto", reason="moto is not installed (the extra `dev`)")
+    pytest.importorskip("flask", reason="moto's server is not installed (the extra `dev`)")
+    with s3(tmp_path_factory.mktemp("moto") / "moto.log") as storage:
+        yield storage
+
+
+class Machine:
+    """`tune` with a disk of its own; pictures are decoded once for all machines."""
+
+    def __init__(self, folder: Path, storage: Storage, *, pixels: Path) -> None:
+        self.folder, self._storage = folder, storage
+        (folder / "cache").mkdir(parents=True)
+        (folder / "cache" / "pixels").symlink_to(pixels)
+        (folder / "my.yaml").write_text(FILE)
+        (folder / "longer.yaml").write_text(FILE.replace("epochs: 5", "epochs: 80").replace("asha", "none"))
+
+    def __call__(self, *words: str, code: int = 0, **environment: str) -> str:
+        return self.ended(self.start(*words, **environment), code=code)
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen:
+        own = {**os.environ, **self._storage.environment, "TUNEYARD_CACHE": str(self.folder / "cache"), **environment}
+        command = [sys.executable, "-m", "tuning", *words]
+        return subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=own
+        )
+
+    def ended(self, process: subprocess.Popen, *, code: int = 0) -> str:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == code, output
+        assert self._storage.environment["AWS_SECRET_ACCESS_KEY"] not in output
+        return output
+
+    def outcome(self, run: str) -> dict[str, Any]:
+        """What a sweep came to, times apart."""
+        document = json.loads(self("show", run, "--json"))
+        for trial in document["trials"]:
+            for epoch in trial["epochs"]:
+                for spent in [key for key in epoch if key.startswith("seconds")]:
+                    del epoch[spent]
+        return {**document, "name": ""}
+
+    def wait_for_epochs(self, name: str, count: int) -> None:
+        """Until the driver that works here has recorded so many."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for copy in (self.folder / "cache" / "runs").glob(f"*/{name}"):
+                ready = (copy / "journal.log").exists() and (copy / "sweep.json").exists()
+                if ready and sum(len(trial.epochs) for trial in Sweep.open(copy).ledger().trials()) >= count:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"no {count} epochs")
+
+
+@pytest.fixture
+def machines(tmp_path: Path, storage: Storage, own_cache: Path) -> tuple[Machine, Machine]:
+    pixels = own_cache / "pixels"
+    pixels.mkdir(exist_ok=True)
+    return Machine(tmp_path / "ants", storage, pixels=pixels), Machine(tmp_path / "bees", storage, pixels=pixels)
+
+
+def test_gone_on_with_elsewhere_it_ends_as_in_a_folder(machines: tuple[Machine, Machine], storage: Storage) -> None:
+    """A driver is killed, and its machine's disk is lost; on the next one the storage is away for 20 s."""
+    ants, bees = machines
+    ants("search", "--space", "my.yaml", "--workers", "1")
+    expected = ants.outcome("my")
+    run = f"{storage.url}/my"
+    driver = ants.start("search", "--space", "my.yaml", "--workers", "1", "--runs", storage.url)
+    ants.wait_for_epochs("my", 4)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    shutil.rmtree(ants.folder / "cache" / "runs")
+    driver = bees.start("resume", run)
+    bees.wait_for_epochs("my", 7)
+    with storage.away():
+        time.sleep(20)
+    output = bees.ended(driver)
+    assert "may be at work on this sweep" in output
+    assert "my finished: " in output
+    assert bees.outcome(run) == expected
+    # All of it is there for anyone who has the URL.
+    assert ants.outcome(run) == expected
+    assert "finished" in ants("list", "--runs", storage.url)
+    assert "index.html" in ants("report", "my", "--runs", storage.url)
+    assert "try it: tune predict" in ants("export", run, "--formats", "safetensors")
+    picture = next(ants.folder.rglob("report/index.html")).parent / "no-picture.png"
+    assert "no-picture.png" in ants("predict", run, str(picture), code=2)
+    again = bees("resume", run, "--trials", "6")
+    assert "may be at work" not in again, "the driver before took its note away"
+    assert "my finished: " in again
+    kept = [path for path in _names(storage, "my/trials") if path.endswith(".safetensors")]
+    complete = [trial for trial in bees.outcome(run)["trials"] if trial["state"] == "complete"]
+    assert len(kept) == min(2, len(complete))
+
+
+def test_one_driver_at_a_time_on_all_machines(machines: tuple[Machine, Machine], storage: Storage) -> None:
+    ants, bees = machines
+    driver = ants.start("search", "--space", "longer.yaml", "--workers", "1", "--runs", storage.url)
+    ants.wait_for_epochs("longer", 1)
+    assert "this sweep exists" in bees("search", "--space", "longer.yaml", "--runs", storage.url, code=2)
+    assert "this sweep is being run already" in bees("resume", f"{storage.url}/longer", code=2)
+    assert json.loads(bees("show", f"{storage.url}/longer", "--json"))["state"] == "running"
+    driver.send_signal(signal.SIGINT)
+    output = ants.ended(driver, code=130)
+    assert f"tune resume {storage.url}/longer" in output
+    document = json.loads(bees("show", f"{storage.url}/longer", "--json"))
+    assert document["state"] == "interrupted"
+    assert document["trials"][0]["epochs"], "what was recorded here is at home"
+
+
+def test_nodes_that_see_no_folder_of_the_drivers(
+    machines: tuple[Machine, Machine], storage: Storage, tmp_path: Path
+) -> None:
+    """On a cluster, checkpoints go from its nodes to the storage."""
+    ants, _ = machines
+    with RayCluster(tmp_path, environment=storage.environment) as cluster:
+        cluster.add_node(cpus=1, environment={"TUNEYARD_CACHE": str(tmp_path / "node-cache")})
+        words = ["search", "--space", "my.yaml", "--name", "clustered", "--address", cluster.address]
+        token = {name: value for name, value in cluster.environment.items() if name.startswith("RAY_AUTH")}
+        output = ants(*words, "--runs", storage.url, **token)
+    assert "clustered finished: " in output
+    assert any(name.endswith(".safetensors") for name in _names(storage, "clustered/trials"))
+    assert not list((ants.folder / "cache" / "runs").rglob("trials/*/*")), "none came by the driver's disk"
+
+
+def test_mistakes_are_told_in_a_line(machines: tuple[Machine, Machine], storage: Storage) -> None:
+    ants, _ = machines
+
+    def said(*words: str, **environment: str) -> str:
+        (line,) = ants(*words, code=2, **environment).strip().splitlines()
+        return line
+
+    assert "there is no such bucket, or not for you" in said("show", "s3://nowhere/sweeps/my")
+    assert "no such sweep" in said("show", f"{storage.url}/nowhere")
+    nobody = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    assert "the object storage cannot be used" in said("list", "--runs", storage.url, **nobody)
+    assert "no such object storage" in said("search", "--space", "my.yaml", "--runs", "ftp://host/sweeps")
+
+
+def _names(storage: Storage, under: str) -> list[str]:
+    from pyarrow.fs import FileSelector, S3FileSystem
+
+    options = storage.environment
+    system = S3FileSystem(
+        access_key=options["AWS_ACCESS_KEY_ID"],
+        secret_key=options["AWS_SECRET_ACCESS_KEY"],
+        region="us-east-1",
+        endpoint_override=options["AWS_ENDPOINT_URL"],
+    )
+    found = system.get_file_info(FileSelector(f"{storage.url.removeprefix('s3://')}/{under}", recursive=True))
+    return [info.path for info in found if info.is_file]

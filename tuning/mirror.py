@@ -1,0 +1,107 @@
+"""Keeps the home of a run on object storage up to date while a driver works in its working copy.
+
+    with mirrored(lease, journal=run / "journal.log") as mirror:
+        mirror.afterwards(lambda: bucket.remove("trials/3/epoch-00001.safetensors"))
+        mirror.trouble                     # why the sweep must stop; None while all is well
+
+The order is what makes it safe: a checkpoint is at home before its epoch is recorded, the record is at home before a
+file that it made unneeded is removed. So what is at home is at any moment a state that the sweep was in, with all it
+takes to go on from there, on any machine.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reports.remote_journal import JournalParts
+from trainables.errors import UserError
+from tuning.lease import Lease
+
+PERIOD_S = 1.0
+
+
+class Mirror:
+    """Brings the journal home from a thread, as it grows.
+
+    Args:
+        lease: this driver's hold on the run.
+        journal: the file; None where the ledger is in a database.
+    """
+
+    def __init__(self, lease: Lease, *, journal: Path | None) -> None:
+        self._lease, self._journal = lease, journal
+        self._failed: str | None = None
+        self._parts = JournalParts(lease.home.bucket, life=lease.life)
+        self._waiting: list[Callable[[], None]] = []
+        self._ends = False
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
+
+    def start(self) -> None:
+        """Brings all there is home, as this driver's. OSError where the storage fails."""
+        self._bring()
+        self._thread.start()
+        self._lease.home.push_all()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the sweep must stop, in a line; None while all is well."""
+        return self._failed or self._lease.lost
+
+    def afterwards(self, act: Callable[[], None]) -> None:
+        """Has something done, soon, once the ledger as it is now is at home."""
+        with self._news:
+            self._waiting.append(act)
+            self._news.notify()
+
+    def finish(self) -> None:
+        """Brings home what is new, does what waits, and ends. OSError where that fails, or failed before."""
+        with self._news:
+            self._ends = True
+            self._news.notify()
+        self._thread.join()
+        if self.trouble is not None:
+            raise OSError(self.trouble)
+
+    def step(self) -> None:
+        """Once, what the thread does again and again."""
+        with self._news:
+            acts, self._waiting = self._waiting, []  # taken before the ledger is looked at, which has all they rely on
+        self._bring()
+        if acts:
+            self._lease.check()  # another driver may have taken over meanwhile, and need what would be removed
+        for act in acts:
+            act()
+
+    def _work(self) -> None:
+        ends = False
+        while not ends:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting or self._ends, timeout=PERIOD_S)
+                ends = self._ends
+            try:
+                self.step()
+            except (OSError, UserError) as error:
+                self._failed = str(error)
+                return
+
+    def _bring(self) -> None:
+        if self._journal is not None:
+            self._parts.bring(self._journal)
+
+
+@contextmanager
+def mirrored(lease: Lease, *, journal: Path | None) -> Iterator[Mirror]:
+    """A mirror at work; when the block ends, all of the run is at home.
+
+    Raises:
+        OSError: the storage fails, or another driver has taken over.
+    """
+    mirror = Mirror(lease, journal=journal)
+    mirror.start()
+    try:
+        yield mirror
+    finally:
+        mirror.finish()
+    lease.home.push_all()
