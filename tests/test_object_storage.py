@@ -33,7 +33,7 @@ search: {trials: 5, seed: 1, pruner: asha, keep: 2}
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     pytest.importorskip("moto", reason="moto is not installed (the extra `dev`)")
-    pytest.importorskip("flask", reason="moto's server is not installed (the extra `dev`)")
+    pytest.importorskip("flask_cors", reason="what moto serves with is not installed (the extra `dev`)")
     with s3(tmp_path_factory.mktemp("moto") / "moto.log") as storage:
         yield storage
 

@@ -42,11 +42,11 @@ def about_node(packages: Sequence[str], run: str, name: str) -> dict[str, Any]:
     """This node's name, its versions of Python and of `packages` (None: not installed), and why it does not see the
     file `name` of a run (empty: it does)."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in packages:
+    for package in packages:
         try:
-            versions[name] = version(name)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            versions[name] = None
+            versions[package] = None
     try:
         blind = "" if place_at(run).has(name) else "it is not there"
     except (OSError, UserError) as error:
