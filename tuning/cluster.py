@@ -27,6 +27,7 @@ import ray
 from trainables.data.parallel import available_cores
 from trainables.errors import UserError
 from trainables.files import write_json
+from tuning.own_group import children_in_own_groups
 
 # In a session's folder: which process started it.
 _DRIVER = "driver.json"
@@ -105,7 +106,8 @@ def ray_session() -> Iterator[RaySession]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = _new_folder()
     try:
-        _start(folder)
+        with children_in_own_groups():
+            _start(folder)
         daemons = [p for p in psutil.Process().children() if p.name() in ("gcs_server", "raylet")]
         resources = ray.cluster_resources()
         yield RaySession(folder, nodes=lambda: [resources], alive=lambda: all(_runs(daemon) for daemon in daemons))

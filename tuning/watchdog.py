@@ -3,7 +3,7 @@
     with Watchdog(lambda: None if session.lives() else "Ray has ended", leave=print_and_exit):
         engine.run(…)
 
-When Ray's own processes die (a signal to the whole process group, the machine short of memory), a call into Ray may
+When Ray's own processes die (killed by somebody, or as the machine is short of memory), a call into Ray may
 wait for a minute below Python, where no signal handler runs, and then end the process without a word. All that
 matters is in the ledger by then, so leaving is safe at any moment.
 """
