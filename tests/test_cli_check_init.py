@@ -187,20 +187,123 @@ def test_no_such_sweep_file(here, text, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "setting"),
+    ("text", "told"),
     [
-        ("data: {source: folder, path: my_picturs}\nspace: {lr: [0.1, 0.2]}\n", "data.path"),
-        ("trial: {weights: squeezenet.pth}\nspace: {lr: [0.1, 0.2]}\n", "weights"),
-        ("space: {weights: [none, own.pth]}\n", "weights"),
+        ("data: {source: folder, path: my_picturs}", ["data.path: no such file or folder: got '{}/my_picturs'"]),
+        ("trial: {weights: squeezenet.pth}", ["trial.weights: no such file or folder: got '{}/squeezenet.pth'"]),
+        (
+            "space: {weights: [none, own.pth, .]}",
+            [
+                "space.weights: no such file or folder: got '{}/own.pth'",
+                "space.weights: this is a folder without an exported model: got '{}'",
+            ],
+        ),
+        (f"trial: {{weights: {'x' * 300}}}", ["trial.weights: cannot be read (File name too long): got '{}/xxx"]),
+        ("trial: {weights: ~nobody-here/own.pth}", ["trial.weights: no such home folder: got '~nobody-here/own.pth'"]),
     ],
 )
-def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path, text: str, setting: str) -> None:
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path, text: str, told: list[str]) -> None:
     file = tmp_path / "my.yaml"
-    file.write_text(text)
+    file.write_text(text + ("" if "space" in text else "\nspace: {lr: [0.1, 0.2]}"))
     result = CliRunner().invoke(main, ["check", str(file)])
     assert result.exit_code == 2
-    assert f"my.yaml: {setting}: no such file or folder: got '{tmp_path}" in result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(told)
+    for line, words in zip(lines, told, strict=True):
+        assert words.format(tmp_path) in line
     assert "is valid" not in result.stdout
+
+
+MISTAKES = """\
+data:
+  source: csv
+  path: labels.csv
+  target_columns: [colour, size]
+  task: regression
+  val: 2
+trial:
+  model: resnet81
+  image_size: 32
+  optimizer: adamm
+  momntum: 0.9
+  weights: own.pth
+space:
+  lr: {low: 1, high: 0.1}
+  nesterov: {choices: [true, false], when: {optimizer: sgdd}}
+  beta1: {low: 0.8, high: 0.99, when: {optimizer: adam}}
+  loss: [mse, cross_entropy]
+search:
+  metric: val_accuracy
+  trials: none
+  first:
+    - {lr: 0.5}
+"""
+
+
+@pytest.mark.parametrize("command", [["check", "my.yaml"], ["search", "--space", "my.yaml"]], ids=["check", "search"])
+def test_mistakes_of_all_kinds_are_told_at_once(here: Path, command: list[str]) -> None:
+    """And each once: what only follows from another one (`beta1`, the trial of `first`) is not told."""
+    (here / "my.yaml").write_text(MISTAKES)
+    (here / "labels.csv").write_text("image,color,size\n0.png,1,2\n")
+    result = CliRunner().invoke(main, command)
+    told = [line.removeprefix("tune: ").removeprefix("my.yaml:") for line in result.stderr.splitlines()]
+    assert [line.partition(": ")[2].partition(": got")[0] for line in told] == [
+        "data.target_columns: no such column in labels.csv",
+        "data.val: out of range",
+        "trial.model: no such model",
+        "trial.optimizer: no such choice",
+        "trial.momntum: unknown setting; did you mean 'momentum'?",
+        "trial.weights: no such file or folder",
+        "space.lr: low is above high",
+        "space.nesterov.when.optimizer: no such choice",
+        "space.loss: no loss for data.task regression",
+        "search.metric: no metric of data.task regression",
+        "search.trials: wrong type",
+    ]
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "trial: {modell: alexnet, freeze: features}\nspace: {lr: [0.1, 0.2]}",
+        "trail: {model: alexnet}\nspace: {freeze: [none, features]}",
+        "model: alexnet\nspace: {freeze: [none, features]}",
+        "space: {optimiser: [adam, sgd], beta1: {choices: [0.8, 0.9], when: {optimizer: adam}}}",
+        "data: {sourc: csv, path: a.csv, task: regression}\nsearch: {metric: val_mae, trials: 1}",
+        "search: {metrik: val_mae, first: [{lr: 0.1}]}\nspace: {lr: [0.1, 0.2]}",
+    ],
+)
+def test_what_only_follows_from_a_misspelt_name_is_not_told(here: Path, text: str) -> None:
+    (here / "my.yaml").write_text(text)
+    (line,) = CliRunner().invoke(main, ["check", "my.yaml"]).stderr.splitlines()
+    assert "unknown s" in line
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("image,color,size,part", ["data.target_columns: no such column in {}: got 'colour'"]),
+        (
+            "image,colour,size,size",
+            [
+                "data.target_columns: more than one such column in {}: got 'size'",
+                "data.split_column: no such column in {}: got 'part'",
+            ],
+        ),
+        ("", ["data.path: the file is empty: got '{}'"]),
+        ("image,colour,size,part", []),
+    ],
+)
+def test_check_reads_the_header_of_a_table(here: Path, header: str, told: list[str]) -> None:
+    columns = "target_columns: [colour, size], split_column: part"
+    (here / "my.yaml").write_text(
+        f"data: {{source: csv, path: labels.csv, task: regression, {columns}}}\nspace: {{lr: [0.1, 0.2]}}\n"
+    )
+    (here / "labels.csv").write_text(header + "\n" if header else "")
+    result = CliRunner().invoke(main, ["check", "my.yaml"])
+    assert [line in result.stderr for line in (line.format("labels.csv") for line in told)] == [True] * len(told)
+    assert len(result.stderr.splitlines()) == len(told)
 
 
 def test_a_learning_rate_that_never_falls_is_said(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
     problems = Problems()
     value = checked(1e-3, hint_of(TrialSettings, "lr"))          # raises UnfitError where the value does not fit
-    problems.add(UserError("…", where="my.yaml:3"))
+    problems.tell(file, ("trial", "lr"), "out of range", got=-1)
+    problems.at(("trial", "lr"))                                 # True: what depends on it need not be looked at
     problems.raise_any()
 
 Pydantic does the checking, in strict mode; what it says is put into one line for the user.
@@ -11,7 +12,6 @@ Pydantic does the checking, in strict mode; what it says is put into one line fo
 import dataclasses
 import difflib
 import functools
-import math
 import re
 import types
 from collections.abc import Iterable
@@ -21,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trainables.errors import UserError
 from trainables.settings import in_words
+from tuning.yaml_file import KeyPath, YamlFile, dotted
 
 MAX_SHOWN = 20
 MAX_WHOLE = 2**53  # whole numbers up to here are exact in every file and library on the way
@@ -32,17 +33,38 @@ _SPOKEN = {"yes": "true", "on": "true", "no": "false", "off": "false", "True": "
 
 
 class Problems:
-    """All mistakes of one file; `raise_any` raises them as one `SweepFileError`, in the file's order."""
+    """All mistakes of one file; `raise_any` raises them as one `SweepFileError`, in the file's order.
+
+    A mistake is told once: what depends on a setting that is wrong is looked at when that is mended.
+    """
 
     def __init__(self) -> None:
         self._found: list[tuple[float, UserError]] = []
+        self._keys: set[KeyPath] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def add(self, error: UserError, *, line: float = math.inf) -> None:
-        """`line` orders the mistakes; those without one come last."""
-        self._found.append((line, error))
+    def tell(self, file: YamlFile, key: KeyPath, what: str, **facts: Any) -> None:
+        """A mistake at this place in the file; `facts` as of a `UserError`."""
+        self.add(UserError(f"{dotted(key)}: {what}", where=file.where(key), **facts), file, key)
+
+    def add(self, error: UserError, file: YamlFile, key: KeyPath) -> None:
+        """A mistake at this place that says by itself where it is."""
+        self._found.append((file.line(key), error))
+        self.suspect(key)
+
+    def suspect(self, key: KeyPath) -> None:
+        """Has `at` say that something is wrong there, without a word to the user."""
+        self._keys.add(key)
+
+    def at(self, *keys: KeyPath) -> bool:
+        """Whether something is wrong with one of these sections or settings, or with a part or the whole of it."""
+        return any(found[: len(key)] == key[: len(found)] for key in keys for found in self._keys)
+
+    def with_setting(self, *names: str) -> bool:
+        """Whether something is wrong with one of these settings of a trial, fixed or explored."""
+        return self.at(*((section, name) for section in ("trial", "space") for name in names))
 
     def raise_any(self) -> None:
         errors = [error for _, error in sorted(self._found, key=lambda entry: entry[0])]

@@ -83,17 +83,19 @@ _SHAPES_LOSS = tuple(name for name, (parent, _) in _ONLY_WITH.items() if parent 
 
 
 def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, problems: Problems, *, task: Task) -> None:
-    """Puts into `problems` the first combination of each kind that no trial could run with."""
+    """Puts into `problems` the first combination of each kind that no trial could run with.
+
+    Checks that look at a setting which is wrong by itself are left for when it is mended.
+    """
     told: set[KeyPath] = set()
     for names, check in (*zoo.CHECKS, *checks_for(task)):
+        if problems.with_setting(*names):
+            continue
         count = count_combinations(space, names)
         if count > MAX_COMBINATIONS:
-            error = UserError(
-                f"space: {count:,} combinations of {', '.join(sorted(names & space.keys()))} are too many to check",
-                where=file.where(("space",)),
-                expected=f"at most {MAX_COMBINATIONS:,}",
-            )
-            problems.add(error, line=file.line(("space",)))
+            explored = ", ".join(sorted(names & space.keys()))
+            what = f"{count:,} combinations of {explored} are too many to check"
+            problems.tell(file, ("space",), what, expected=f"at most {MAX_COMBINATIONS:,}")
             continue
         failures = 0
         for params in combinations(space, names):
@@ -104,7 +106,7 @@ def check_together(file: YamlFile, trial: Mapping[str, Any], space: Space, probl
                 key = _key(error.where or "model", trial, space)
                 if key not in told:
                     told.add(key)
-                    problems.add(_with_place(error, file, key, params), line=file.line(key))
+                    problems.add(_with_place(error, file, key, params), file, key)
                 if failures == MAX_FAILURES:
                     break
 

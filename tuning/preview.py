@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from trainables.data.sources import ONLY_FOR, PUBLISHED
+from trainables.data.sources import ONLY_FOR
 from tuning.checking import Shown
 from tuning.crosschecks import advice
 from tuning.space import Choice, Dimension, draw
@@ -96,19 +96,6 @@ def in_words(dimension: Dimension) -> str:
 def _condition(dimension: Dimension) -> str:
     conditions = dimension.when or {}
     return " and ".join(f"{name} is {' or '.join(map(_shown, values))}" for name, values in conditions.items())
-
-
-def missing_files(spec: Spec) -> list[tuple[str, Path]]:
-    """The setting and the place of each file or folder that the sweep names and that is not there."""
-    explored = spec.space.get("weights")
-    weights = explored.values if isinstance(explored, Choice) else (spec.trial.get("weights", "auto"),)
-    named = [("weights", str(value)) for value in weights if value not in ("auto", "imagenet", "none")]
-    if spec.data.root is not None:
-        named.insert(0, ("data.root", spec.data.root))
-    if spec.data.path is not None and not (spec.data.source in PUBLISHED and spec.data.download):
-        named.insert(0, ("data.path", spec.data.path))
-    places = [(name, (spec.base / Path(value).expanduser()).absolute()) for name, value in named]
-    return [(name, place) for name, place in places if not place.exists()]
 
 
 def _found(base: Path, value: str) -> str:

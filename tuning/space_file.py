@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from trainables.errors import UserError
 from trainables.settings import TrialSettings, in_words
 from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, is_number, kinds_of
 from tuning.space import Choice, Dimension, Float, Int, Space, Value, combinations, contains, points, with_parents
-from tuning.yaml_file import KeyPath, YamlFile, dotted
+from tuning.yaml_file import KeyPath, YamlFile
 
 MAX_CHOICES = 1000
 MAX_COMBINATIONS = 100_000
@@ -37,7 +36,8 @@ class _EntryError(Exception):
 def read_space(file: YamlFile, *, trial: Mapping[str, Any], problems: Problems) -> Space:
     """The dimensions of `space:`, parents first, else in the file's order; mistakes go to `problems`.
 
-    trial: the settings that are fixed, defaults included, in their own types.
+    What is wrong, and what is explored only under conditions on it, is left out. trial: the settings that are fixed,
+    defaults included, in their own types.
     """
     entries = {name: entry for name, entry in file.data["space"].items() if name in hints_of(TrialSettings)}
     space: Space = {}
@@ -46,19 +46,15 @@ def read_space(file: YamlFile, *, trial: Mapping[str, Any], problems: Problems) 
             space[name] = _dimension(name, entry)
         except _EntryError as mistake:
             _report(file, mistake, problems)
-    if problems:
-        return {}
     conditions: dict[str, dict[str, tuple[Value, ...]]] = {}
-    for name, entry in entries.items():
+    for name in space:
         try:
-            when = _conditions(file, name, entry, space, trial)
+            when = _conditions(file, name, entries[name], space, trial, problems)
         except _EntryError as mistake:
             _report(file, mistake, problems)
             continue
         if when is not None:
             conditions[name] = when
-    if problems:
-        return {}
     return _in_order(file, space, conditions, problems)
 
 
@@ -153,9 +149,10 @@ def _step(step: Any, low: Any, high: Any, path: KeyPath, *, whole: bool, log: bo
 
 
 def _conditions(
-    file: YamlFile, name: str, entry: Any, space: Space, trial: Mapping[str, Any]
+    file: YamlFile, name: str, entry: Any, space: Space, trial: Mapping[str, Any], problems: Problems
 ) -> dict[str, tuple[Value, ...]] | None:
-    """The conditions that are left to a trial; None where the command line made one that is never met."""
+    """The conditions that are left to a trial, or are on a setting that is wrong; None where the command line made one
+    that is never met."""
     if not isinstance(entry, dict) or "when" not in entry:
         return {}
     path: KeyPath = ("space", name, "when")
@@ -174,6 +171,8 @@ def _conditions(
         values = _wanted(parent, wanted, here)
         if parent in space:
             _can_be(space[parent], values, here)
+            left[parent] = values
+        elif problems.with_setting(parent):
             left[parent] = values
         elif not contains(values, trial[parent]):
             if ("trial", parent) in file.changed:
@@ -277,5 +276,4 @@ def _report(file: YamlFile, mistake: _EntryError, problems: Problems) -> None:
     facts = dict(mistake.facts)
     if "got" in facts:
         facts["got"] = Shown(facts["got"])
-    error = UserError(f"{dotted(mistake.path)}: {mistake.what}", where=file.where(mistake.path), **facts)
-    problems.add(error, line=file.line(mistake.path))
+    problems.tell(file, mistake.path, mistake.what, **facts)

@@ -10,7 +10,7 @@ default, and what is in both is a mistake. All mistakes of a file are found befo
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,14 +24,15 @@ from trainables.errors import UserError
 from trainables.settings import TrialSettings
 from trainables.tasks import METRICS_OF, Metric, metric_for
 from tuning import space as spaces
-from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of
+from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, nearest
 from tuning.crosschecks import check_together
 from tuning.first_trials import checked_points
+from tuning.named_files import check_files
 from tuning.overrides import SECTIONS, apply_sets, put
 from tuning.ready import base_of
 from tuning.space import Space
 from tuning.space_file import read_space
-from tuning.yaml_file import KeyPath, YamlFile, dotted, read_yaml
+from tuning.yaml_file import KeyPath, YamlFile, read_yaml
 
 LoggerName = Literal["tensorboard", "mlflow"]
 
@@ -186,12 +187,13 @@ def load_spec(
     hours: float | None = None,
     workers: int | None = None,
     base: Path | None = None,
+    files: bool = False,
 ) -> Spec:
     """Read and check a sweep file; the other arguments are the command line's options of the same names.
 
     base: what relative paths in the file are seen from, by default the file's own folder (the current one for a ready
-    file). Paths given by `--set` are seen from the current one. Raises UserError, one line for each mistake, in the
-    file's order.
+    file). Paths given by `--set` are seen from the current one. files: whether to look for the files it names too.
+    Raises UserError, one line for each mistake, in the file's order.
     """
     path = Path(path)
     file = apply_sets(read_yaml(path), sets)
@@ -204,12 +206,12 @@ def load_spec(
     for key, value in options.items():
         if value is not None:
             file = put(file, key, value, option=f"--{key[1]} {value}")
-    return read_spec(file, base=base_of(path) if base is None else base)
+    return read_spec(file, base=base_of(path) if base is None else base, files=files)
 
 
-def read_spec(file: YamlFile, *, base: Path) -> Spec:
-    """What is read already, checked. Errors as `load_spec`."""
-    return _Reader(file, base).spec()
+def read_spec(file: YamlFile, *, base: Path, files: bool = False) -> Spec:
+    """What is read already, checked. Arguments and errors as `load_spec`."""
+    return _Reader(file, base).spec(files=files)
 
 
 class _Reader:
@@ -220,13 +222,12 @@ class _Reader:
         self.problems = Problems()
         self.file = dataclasses.replace(file, data=self._sections(file))
 
-    def spec(self) -> Spec:
+    def spec(self, *, files: bool) -> Spec:
         fixed = {name: self._fixed(name, record) for name, record in _RECORDS.items()}
         self._names_of_space()
         trial = {**dataclasses.asdict(TrialSettings()), **fixed["trial"]}
         space = read_space(self.file, trial=trial, problems=self.problems)
-        self.problems.raise_any()
-        spec = Spec(
+        spec = Spec(  # what is wrong has its default, until it is told
             data=DataSettings(**fixed["data"]),
             trial=fixed["trial"],
             space=space,
@@ -235,8 +236,12 @@ class _Reader:
             base=self.base,
         )
         self._check(spec)
-        spec = self._with_first_trials(spec)
-        check_together(self.file, spec.trial, space, self.problems, task=spec.data.task)
+        if not self.problems.at(("search", "first"), ("space",)):
+            spec = self._with_first_trials(spec)
+        if not self.problems.at(("data", "task")):
+            check_together(self.file, spec.trial, space, self.problems, task=spec.data.task)
+        if files:
+            check_files(self.file, spec, self.problems)
         self.problems.raise_any()
         return spec
 
@@ -245,12 +250,14 @@ class _Reader:
         for name, values in file.data.items():
             if name not in SECTIONS:
                 hint = _belongs(name) or did_you_mean(name, SECTIONS)
-                self._add((name,), "unknown section", expected=f"one of {', '.join(SECTIONS)}", hint=hint, file=file)
+                expected = f"one of {', '.join(SECTIONS)}"
+                self.problems.tell(file, (name,), "unknown section", expected=expected, hint=hint)
+                self._suspect((), name, SECTIONS)
             elif isinstance(values, dict):
                 sections[name] = values
             elif values is not None:
                 expected = "settings, one `name: value` a line, indented"
-                self._add((name,), "wrong type", got=Shown(values), expected=expected, file=file)
+                self.problems.tell(file, (name,), "wrong type", got=Shown(values), expected=expected)
         return sections
 
     def _fixed(self, section: str, record: type) -> dict[str, Any]:
@@ -260,6 +267,7 @@ class _Reader:
             key: KeyPath = (section, name)
             if name not in hints:
                 self._add(key, "unknown setting", hint=_belongs(name) or did_you_mean(name, hints))
+                self._suspect((section,), name, hints)
                 continue
             try:
                 values[name] = self._from_here(key, checked(value, hints[name]))
@@ -282,8 +290,8 @@ class _Reader:
         hints = hints_of(TrialSettings)
         for name in self.file.data["space"]:
             if name not in hints:
-                hint = did_you_mean(name, hints) or _belongs(name)
-                self._add(("space", name), "unknown setting", hint=hint)
+                self._add(("space", name), "unknown setting", hint=did_you_mean(name, hints) or _belongs(name))
+                self._suspect(("space",), name, hints)
             elif name in self.file.data["trial"]:
                 self._add(
                     ("space", name),
@@ -291,10 +299,19 @@ class _Reader:
                     hint="keep it under `trial:` or under `space:`",
                 )
 
+    def _suspect(self, place: KeyPath, name: str, names: Iterable[str]) -> None:
+        """There is no such name there. What was meant by it is not given, then, and its default says nothing."""
+        if meant := nearest(name, names):
+            self.problems.suspect((*place, meant))
+        for section in _places(name):
+            self.problems.suspect((section, name))
+
     def _check(self, spec: Spec) -> None:
-        self._check_data(spec.data)
+        wrong = self.problems.at
+        if not wrong(("data", "source"), ("data", "task"), ("data", "path")):
+            self._check_data(spec.data)
         fitting = METRICS_OF[spec.data.task]
-        if spec.search.metric not in fitting:
+        if spec.search.metric not in fitting and not wrong(("data", "task"), ("search", "metric")):
             self._add(
                 ("search", "metric"),
                 f"no metric of data.task {spec.data.task}",
@@ -303,7 +320,7 @@ class _Reader:
             )
         if spec.search.storage is not None:
             self._check_storage(spec.search.storage)
-        if not spec.space and spec.search.trials > 1:
+        if not spec.space and spec.search.trials > 1 and not self.problems:  # else it may be what is misspelt
             self._add(
                 ("space",),
                 f"nothing to explore: {spec.search.trials} trials would all be the same",
@@ -331,7 +348,8 @@ class _Reader:
             key: KeyPath = ("data", name if name in given else "source")
             if not (name == "path" and data.source == "digits"):  # told above
                 self._add(key, error.what, got=error.got, expected=error.expected, hint=error.hint)
-        if data.source not in PUBLISHED and data.val + data.test >= 1:
+        parts_are_right = not self.problems.at(("data", "val"), ("data", "test"))
+        if data.source not in PUBLISHED and data.val + data.test >= 1 and parts_are_right:
             key = ("data", "test") if "test" in given else ("data", "val")
             self._add(
                 key, "no pictures are left to train on", got=Shown(data.val + data.test), expected="val + test < 1"
@@ -343,19 +361,22 @@ class _Reader:
         try:
             points = checked_points(spec.search.first or [], spec.space, where=self.file.where(key))
         except UserError as error:
-            self.problems.add(error, line=self.file.line(key))
+            self.problems.add(error, self.file, key)
             return spec
         return dataclasses.replace(spec, search=dataclasses.replace(spec.search, first=points or None))
 
-    def _add(self, key: KeyPath, what: str, *, file: YamlFile | None = None, **facts: Any) -> None:
-        file = file or self.file
-        error = UserError(f"{dotted(key)}: {what}", where=file.where(key), **facts)
-        self.problems.add(error, line=file.line(key))
+    def _add(self, key: KeyPath, what: str, **facts: Any) -> None:
+        self.problems.tell(self.file, key, what, **facts)
 
 
 def _belongs(name: str) -> str | None:
     """Where a setting of that name stands, for one put in the wrong section."""
-    places = [section for section, record in _RECORDS.items() if name in hints_of(record)]
+    places = _places(name)
     if not places:
         return None
     return f"it belongs under `{places[0]}:`" if len(places) == 1 else f"it belongs under one of {', '.join(places)}"
+
+
+def _places(name: str) -> list[str]:
+    """The sections that have a setting of that name."""
+    return [section for section, record in _RECORDS.items() if name in hints_of(record)]

@@ -11,8 +11,10 @@ import math
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from trainables.data.catalog import SPLITS, Catalog, Picture, Split, Task
 from trainables.data.folders import EXTENSIONS, SPLIT_NAMES, few
@@ -78,25 +80,40 @@ def csv_catalog(
 # the file
 
 
+def column_mistakes(path: Path, columns: Columns) -> list[UserError]:
+    """What is wrong with the file as far as its header tells, which alone is read."""
+    try:
+        with _reading(path) as file:
+            header, _ = _header(path, file)
+    except UserError as error:
+        return [error]
+    return _misfits(path, header, columns)
+
+
 def _rows(path: Path, columns: Columns, root: Path) -> Iterator[Row]:
     if not root.is_dir():
         raise UserError("no such folder", where="data.root", got=str(root))
+    with _reading(path) as file:
+        header, separator = _header(path, file)
+        for misfit in _misfits(path, header, columns):
+            raise misfit
+        places = [header.index(name) for _, name in _wanted(columns)]
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        for cells in reader:
+            line = reader.line_num + 1
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise _wrong(path, line, f"{len(cells)} cells", expected=f"{len(header)}, as in the header")
+            yield _row(path, line, [cells[place].strip() for place in places], columns, root)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[TextIO]:
+    """The file, open; what it cannot be read for is the user's mistake."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header_line = file.readline()
-            separator = max(SEPARATORS, key=header_line.count)
-            header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=separator), [])]
-            if not header:
-                raise UserError("the file is empty", where=WHERE, got=str(path))
-            places = _places(path, header, columns)
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            for cells in reader:
-                line = reader.line_num + 1
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(header):
-                    raise _wrong(path, line, f"{len(cells)} cells", expected=f"{len(header)}, as in the header")
-                yield _row(path, line, [cells[place].strip() for place in places], columns, root)
+            yield file
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror or error})", where=WHERE, got=str(path)) from error
     except UnicodeDecodeError as error:
@@ -105,18 +122,34 @@ def _rows(path: Path, columns: Columns, root: Path) -> Iterator[Row]:
         raise UserError(f"not a CSV file ({error})", where=WHERE, got=str(path)) from error
 
 
-def _places(path: Path, header: list[str], columns: Columns) -> list[int]:
-    """Where in a line the image, the targets and the split are."""
+def _header(path: Path, file: TextIO) -> tuple[list[str], str]:
+    """The names of the columns, and what parts the cells."""
+    line = file.readline()
+    separator = max(SEPARATORS, key=line.count)
+    header = [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    if not header:
+        raise UserError("the file is empty", where=WHERE, got=str(path))
+    return header, separator
+
+
+def _wanted(columns: Columns) -> list[tuple[str, str]]:
+    """(setting, column) of the image, the targets and the split, in a row's order."""
     wanted = [("image_column", columns.image), *(("target_columns", name) for name in columns.targets)]
-    if columns.split is not None:
-        wanted.append(("split_column", columns.split))
-    for setting, name in wanted:
-        if header.count(name) != 1:
-            what = "no such column" if name not in header else "more than one such column"
-            raise UserError(
-                f"{what} in {path}", where=f"data.{setting}", got=name, expected=f"one of {few(header, limit=12)}"
-            )
-    return [header.index(name) for _, name in wanted]
+    return wanted if columns.split is None else [*wanted, ("split_column", columns.split)]
+
+
+def _misfits(path: Path, header: list[str], columns: Columns) -> list[UserError]:
+    """Each column that is wanted and is not there, or is there twice."""
+    return [
+        UserError(
+            f"{'more than one' if name in header else 'no'} such column in {path}",
+            where=f"data.{setting}",
+            got=name,
+            expected=f"one of {few(header, limit=12)}",
+        )
+        for setting, name in _wanted(columns)
+        if header.count(name) != 1
+    ]
 
 
 def _row(path: Path, line: int, cells: list[str], columns: Columns, root: Path) -> Row:

@@ -221,16 +221,20 @@ def _flat(settings: DataSettings, base: Path) -> Catalog:
     )
 
 
-def _csv(settings: DataSettings, base: Path) -> Catalog:
-    columns = Columns(
+def csv_columns(settings: DataSettings) -> Columns:
+    """Which columns of a CSV file say what."""
+    return Columns(
         image=settings.image_column,
         targets=target_columns(settings),
         split=settings.split_column,
         separator=settings.separator,
     )
+
+
+def _csv(settings: DataSettings, base: Path) -> Catalog:
     return csv_catalog(
         _place(settings.path, base, "data.path"),
-        columns,
+        csv_columns(settings),
         root=_place(settings.root, base, "data.root") if settings.root else None,
         task=settings.task,
         val=settings.val,

@@ -35,15 +35,7 @@ def find_exported(folder: Path, *, model: str) -> Exported:
     Raises:
         UserError: there is none, it is of another architecture than `model`, or it is damaged.
     """
-    place = next((place for place in (folder, folder / _BEST) if (place / _DESCRIPTION).is_file()), None)
-    if place is None:
-        raise UserError(
-            "this is a folder without an exported model",
-            where="weights",
-            got=str(folder),
-            expected=f"{_DESCRIPTION} in it, or in {_BEST}/ below it",
-            hint="`tune export RUN` writes one; or name a file of weights",
-        )
+    place = exported_in(folder)
     document = _read(place / _DESCRIPTION)
     architecture, classes, digest = (document.get(name) for name in ("architecture", "classes", "sha256"))
     if not isinstance(architecture, str) or not isinstance(classes, list) or not isinstance(digest, str):
@@ -64,6 +56,20 @@ def find_exported(folder: Path, *, model: str) -> Exported:
     if found != digest:
         raise _unfit(path, "not the weights that the exported model's description names")
     return Exported(path, found, tuple(str(name) for name in classes))
+
+
+def exported_in(folder: Path) -> Path:
+    """The folder itself or its `best/`, whichever has an exported model. UserError if neither has."""
+    for place in (folder, folder / _BEST):
+        if (place / _DESCRIPTION).is_file():
+            return place
+    raise UserError(
+        "this is a folder without an exported model",
+        where="weights",
+        got=str(folder),
+        expected=f"{_DESCRIPTION} in it, or in {_BEST}/ below it",
+        hint="`tune export RUN` writes one; or name a file of weights",
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

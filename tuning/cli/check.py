@@ -5,8 +5,7 @@ import shlex
 import click
 from rich.console import Console
 
-from trainables.errors import UserError
-from tuning.preview import missing_files, preview
+from tuning.preview import preview
 from tuning.ready import find_space
 from tuning.spec import load_spec
 
@@ -27,14 +26,12 @@ from tuning.spec import load_spec
 def check(file: str, sample: int, sets: tuple[str, ...], **numbers: float | None) -> None:
     """Validate the sweep FILE (a path, or a ready file's name) and show what it says.
 
-    Nothing is run and no picture is read. Every mistake is told in one line, with file, line and field.
+    Nothing is run and no picture is read. All mistakes are told at once, each in one line with file, line and field.
     """
     path = find_space(file)
-    spec = load_spec(path, sets=sets, **numbers)  # type: ignore[arg-type]
+    spec = load_spec(path, sets=sets, files=True, **numbers)  # type: ignore[arg-type]
     console = Console(markup=False, highlight=False)
     console.print(preview(spec, sample=sample))
-    for name, place in missing_files(spec):
-        raise UserError("no such file or folder", where=f"{file}: {name}", got=str(place), hint="mend the path")
     changes = [part for text in sets for part in ("--set", text)]
     changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", f"{number:g}")]
     command = shlex.join(["tune", "search", "--space", file, *changes])

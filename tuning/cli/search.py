@@ -39,7 +39,9 @@ def search(
     from tuning.spec import load_spec
 
     path = find_space(space)
-    spec = load_spec(path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(path))
+    spec = load_spec(
+        path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(path), files=True
+    )
 
     from tuning.session import start
 
