@@ -35,6 +35,7 @@ class Answer:
         pictures: of the validation split, which chose trial and epoch.
         noise: the value's standard error, for a metric that is a share of the pictures.
         within_noise: how many other complete trials are no further away than that.
+        cheapest: of these and the best the one whose epochs took the least time.
         epochs, trial_seconds, wall_seconds: what all trials cost, summed, and the sweep's wall time.
     """
 
@@ -44,6 +45,7 @@ class Answer:
     pictures: int
     noise: float | None
     within_noise: int | None
+    cheapest: TrialRecord | None
     epochs: int
     trial_seconds: float
     wall_seconds: float
@@ -60,13 +62,13 @@ def answer_of(sweep: Sweep, trials: Sequence[TrialRecord], *, wall_seconds: floa
     best = best_of(trials, mode=sweep.mode)
     others = [t for t in trials if t.state == "complete" and t.value is not None and t is not best]
     pictures = pictures_of(sweep, "val")
-    noise = None
-    share = sweep.task == "classification" and sweep.metric in _SHARES
-    if best is not None and best.value is not None and share and pictures:
-        noise = standard_error(best.value, pictures=pictures)
-    near = None
+    noise = cheapest = None
+    near: list[TrialRecord] = []
+    if best is not None and best.value is not None:
+        noise = noise_of(best.value, sweep=sweep, pictures=pictures)
     if best is not None and noise is not None:
-        near = sum(abs(trial.value - best.value) <= noise + 1e-12 for trial in others)  # type: ignore[operator]
+        near = [trial for trial in others if abs(trial.value - best.value) <= noise + 1e-12]  # type: ignore[operator]
+        cheapest = min([best, *near], key=lambda trial: trial.seconds)
     if wall_seconds is None:
         wall_seconds = max((e.get("elapsed", 0.0) for t in trials for e in t.epochs[-1:]), default=0.0)
     return Answer(
@@ -75,7 +77,8 @@ def answer_of(sweep: Sweep, trials: Sequence[TrialRecord], *, wall_seconds: floa
         gap=gap_to_second(trials, mode=sweep.mode),
         pictures=pictures,
         noise=noise,
-        within_noise=near,
+        within_noise=None if noise is None else len(near),
+        cheapest=cheapest,
         epochs=sum(len(trial.epochs) for trial in trials),
         trial_seconds=sum(trial.seconds for trial in trials),
         wall_seconds=wall_seconds,
@@ -86,6 +89,12 @@ def pictures_of(sweep: Sweep, split: str) -> int:
     """How many pictures a split has. (In the counts by label, one picture may stand several times or never.)"""
     data = sweep.record["data"]
     return data["pictures"].get(split, 0) if "pictures" in data else sum(data["counts"].get(split, {}).values())
+
+
+def noise_of(value: float, *, sweep: Sweep, pictures: int) -> float | None:
+    """The standard error of a value of the sweep's metric on so many pictures; None where it is no share of them."""
+    share = sweep.task == "classification" and sweep.metric in _SHARES
+    return standard_error(value, pictures=pictures) if share and pictures else None
 
 
 def standard_error(share: float, *, pictures: int) -> float:

@@ -3,19 +3,18 @@
 add_best_model(page, results)
 """
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from reports import evaluation
 from reports.markup import Markup, bdi, html_table, join, tag, text
 from reports.model_figures import calibration_figure, confusion_figure, truth_figure
-from reports.modelfile import BEST, DESCRIPTION, PREDICTIONS
+from reports.modelfile import BEST, PREDICTIONS
 from reports.page import Page, command
 from reports.predictions import HeldOut, read_predictions
 from reports.results import Results
 from reports.tables import Cell, Table, shown
+from reports.tested import exported
 from reports.thumbnails import thumbnails
 from trainables.errors import UserError
 
@@ -50,7 +49,7 @@ def _content(page: Page, results: Results) -> list[Markup]:
     except UserError as error:
         return [tag("p", f"Its predictions cannot be used: {error}.", attributes={"class": "warning"}), export]
     content = []
-    number = _exported_trial(folder)
+    number = exported(sweep).get("trial")
     if number != best.number:
         whose = "an unknown trial" if number is None else f"trial {number}"
         old = f"This is of {whose}, exported earlier; the best one now is trial {best.number}. To renew it:"
@@ -68,13 +67,6 @@ def _content(page: Page, results: Results) -> list[Markup]:
     content.append(tag("p", said, attributes={"class": "note"}))
     draw = {"classification": _classification, "multilabel": _multilabel, "regression": _regression}[sweep.task]
     return content + draw(page, results, splits, seen, classes)
-
-
-def _exported_trial(folder: Path) -> int | None:
-    try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("trial")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 # one class a picture

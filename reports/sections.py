@@ -10,12 +10,14 @@ A section is made from data that has been computed already; the others are in mo
 import shlex
 from collections.abc import Sequence
 
-from reports.answers import pictures_of
+from reports.answers import Answer, pictures_of
 from reports.charts import ended_s
 from reports.markup import Markup, bdi, join, tag, text, words
 from reports.page import Page, command
 from reports.results import Results
-from reports.tables import shown
+from reports.shared_work import SharedWork, shared_work
+from reports.tables import counted, shown
+from reports.tested import score_on_test
 
 
 def lead(results: Results) -> Markup:
@@ -46,21 +48,18 @@ def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
         hint = f"tune {verb} {shlex.quote(sweep.address)}"
         page.section("answer", "Answer", tag("p", f"There is none: {begun}."), command(hint))
         return
-    sure = "" if answer.noise is None else f" ± {answer.noise:#.2g}"
-    number = tag(
-        "div",
-        text(best.value),
-        tag("span", sure, attributes={"class": "noise"}) if sure else "",
-        tag("small", f"{sweep.metric}, trial {best.number}, epoch {best.best_epoch} of {len(best.epochs)}"),
-        attributes={"class": "figure-number"},
-    )
+    whose = f"{sweep.metric}, trial {best.number}, epoch {best.best_epoch} of {len(best.epochs)}"
+    numbers = [_number(best.value, answer.noise, whose)]
+    if tested := score_on_test(sweep, best):
+        whose = f"{tested.metric} of its exported model, on {counted(tested.pictures, 'picture')} that chose nothing"
+        numbers.append(_number(tested.value, tested.noise, whose))
     chips = join(
         tag("li", tag("span", words(name)), tag("b", bdi(value)))
         for name, value in (best.params or dict(list(best.settings.items())[:8])).items()
     )
     settings = tag("div", tag("h3", "With these settings"), tag("ul", chips, attributes={"class": "chips"}))
     cards = [_sureness(results), _cost(results)]
-    top = tag("div", number, settings, attributes={"class": "answer"})
+    top = tag("div", tag("div", *numbers), settings, attributes={"class": "answer"})
     again = Markup("")
     if reproduce is not None:
         again = join(
@@ -77,6 +76,11 @@ def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
     page.section("answer", "Answer", top, tag("div", *cards, attributes={"class": "cards"}), again)
 
 
+def _number(value: float | None, noise: float | None, whose: str) -> Markup:
+    sure = "" if noise is None else tag("span", f" ± {noise:#.2g}", attributes={"class": "noise"})
+    return tag("div", text(value), sure, tag("small", whose), attributes={"class": "figure-number"})
+
+
 def _sureness(results: Results) -> Markup:
     answer, metric = results.answer, results.sweep.metric
     lines = []
@@ -86,23 +90,32 @@ def _sureness(results: Results) -> Markup:
         lines.append("The second-best trial equals it; of equals the lower validation loss comes first.")
     else:
         count = round(answer.gap * answer.pictures) if answer.noise is not None else 0
-        pictures = f" ({count:,} {'picture' if count == 1 else 'pictures'} of {answer.pictures:,})" if count else ""
+        pictures = f" ({counted(count, 'picture')} of {answer.pictures:,})" if count else ""
         lines.append(f"{shown(answer.gap)}{pictures} ahead of the second-best trial.")
     if answer.noise is not None:
         lines.append(f"One standard error of {metric} on {answer.pictures:,} pictures is {answer.noise:#.2g}.")
-        near, others = answer.within_noise or 0, answer.complete - 1
-        if others:
-            many = f"{near:,}" if near else "None"
-            lines.append(
-                f"{many} of the other {others:,} complete trials {'lies' if near == 1 else 'lie'} within that of the"
-                " best" + (": take the cheapest of them if cost matters." if near else ".")
-            )
+        lines += _as_good(answer)
     elif answer.pictures:
         lines.append(f"No standard error is given for {metric}, as it is no share of pictures.")
     chose = "The val pictures chose the trial and its epoch, so expect somewhat less on new ones."
     if pictures_of(results.sweep, "test"):
         chose += " The test pictures chose nothing: see the best model."
     return _card("How sure", [*lines, chose])
+
+
+def _as_good(answer: Answer) -> list[str]:
+    """How many complete trials are as good as the best within the noise, and the cheapest of them."""
+    near, others, best, cheapest = answer.within_noise or 0, answer.complete - 1, answer.best, answer.cheapest
+    if not others or best is None or cheapest is None:
+        return []
+    many, verb = f"{near:,}" if near else "None", "lie" if near > 1 else "lies"
+    line = f"{many} of the {counted(others, 'other complete trial')} {verb} within that of the best"
+    if not near:
+        return [f"{line}."]
+    if cheapest is best:
+        return [f"{line}, and none of them took less time."]
+    took = f"{duration(cheapest.seconds)} where the best took {duration(best.seconds)}"
+    return [f"{line}. The cheapest of them is trial {cheapest.number}: {shown(cheapest.value)} after {took}."]
 
 
 def _cost(results: Results) -> Markup:
@@ -116,7 +129,25 @@ def _cost(results: Results) -> Markup:
     found = ended_s(answer.best)
     if answer.wall_seconds > 0 and found:
         lines.append(f"It was found after {duration(found)}, {found / answer.wall_seconds:.0%} of the time.")
-    return _card("What it cost", lines)
+    return _card("What it cost", [*lines, *shared_words(shared_work(results.trials))])
+
+
+def shared_words(work: SharedWork) -> list[str]:
+    """What trials took from each other, in words."""
+    lines = []
+    if work.ready or work.making:
+        line = f"In {work.ready:,} of {counted(work.epochs, 'epoch')} the work that trials share (frozen layers,"
+        line += " views of the pictures) was done already"
+        if work.making:
+            line += f"; {work.making:,} spent {duration(work.making_s)} on it"
+        if work.told:
+            line += f". At that pace those {work.told:,} would have taken about {duration(work.saved_s)} longer"
+        if work.told < work.ready:
+            line += f". For {work.ready - work.told:,} it was done before this sweep, in a time that is not recorded"
+        lines.append(f"{line}.")
+    for why, epochs in work.unshared.items():
+        lines.append(f"In {counted(epochs, 'epoch')} frozen layers were part of the training, not shared: {why}.")
+    return lines
 
 
 def _card(title: str, lines: Sequence[str]) -> Markup:

@@ -117,6 +117,11 @@ def shown(cell: Cell) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def printable(text: str) -> str:
     """Text whole, on one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

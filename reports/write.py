@@ -6,6 +6,7 @@
 Works while the sweep runs, after a crash, and before its first trial. Each file is replaced whole.
 """
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -23,7 +24,19 @@ from reports.record_section import add_record
 from reports.results import Results
 from reports.sections import add_answer, lead
 from reports.sweep import Sweep
-from reports.tables import Table, escaped, headlines, leaderboard, markdown, records, shown, to_csv, varying_settings
+from reports.tables import (
+    Table,
+    counted,
+    escaped,
+    headlines,
+    leaderboard,
+    markdown,
+    records,
+    shown,
+    to_csv,
+    varying_settings,
+)
+from reports.tested import score_on_test
 from trainables.errors import UserError
 from trainables.files import replaced
 
@@ -113,6 +126,10 @@ def _markdown(results: Results) -> str:
     """The leaderboard with the settings that differ, comparisons by choice, and the settings all trials share."""
     sweep, trials = results.sweep, results.trials
     lines = headlines(results.standing, gap=results.answer.gap)
+    if results.answer.best is not None and (tested := score_on_test(sweep, results.answer.best)):
+        lines.append(
+            f"{tested.metric} {shown(tested.value)} on {counted(tested.pictures, 'picture')} that chose nothing"
+        )
     text = f"# {escaped(shown(sweep.name))}\n\n" + "".join(f"- {escaped(shown(line))}\n" for line in lines)
     if not trials:
         return text
@@ -136,12 +153,15 @@ def _csv(results: Results) -> str:
 
 def _document(results: Results) -> dict[str, Any]:
     answer = results.answer
+    tested = None if answer.best is None else score_on_test(results.sweep, answer.best)
     return {
         **results.standing,
         "schema": SCHEMA,
         "gap_to_second": answer.gap,
         "standard_error": answer.noise,
         "within_noise": answer.within_noise,
+        "cheapest_within_noise": None if answer.cheapest is None else answer.cheapest.number,
+        "test": None if tested is None else dataclasses.asdict(tested),
         "cost": {"epochs": answer.epochs, "trial_seconds": answer.trial_seconds, "wall_seconds": answer.wall_seconds},
         "leaderboard": [
             {

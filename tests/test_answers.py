@@ -1,5 +1,6 @@
 """What a sweep found and how sure that is; the file that trains the winner again; trials gathered by settings."""
 
+import json
 import math
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from report_parts import trial
 from reports.answers import answer_of, standard_error, winner_file
 from reports.comparisons import categorical_settings, comparison, pair_grid
+from reports.results import Results
 from reports.sweep import Sweep
+from reports.write import write_report
 from runs import Planned, make_run
 from trainables.settings import TrialSettings
 from tuning.spec import load_spec
@@ -29,7 +32,29 @@ def test_the_answer_is_the_best_trial_with_its_noise(tmp_path: Path) -> None:
     assert found.pictures == 4  # two of each class
     assert found.noise == standard_error(0.75, pictures=4)
     assert found.within_noise == 1  # 0.7 is, 0.5 is not
+    assert found.cheapest is found.best  # of equals the better one
     assert (found.epochs, found.trial_seconds, found.wall_seconds) == (4, 6.0, 31.0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "cheapest", "said"),
+    [
+        ([[0.5, 0.75], [0.7], [0.6, 0.7], [0.1]], 1, "2 of the 3 other complete trials lie within that of the best. The"
+         " cheapest of them is trial 1: 0.7 after 1.5 s where the best took 3.0 s."),
+        ([[0.75], [0.6, 0.7]], 0, "1 of the 1 other complete trial lies within that of the best, and none of them took"
+         " less time."),
+        ([[0.75, 0.75], [0.1]], 0, "None of the 1 other complete trial lies within that of the best."),
+    ],
+)  # fmt: skip
+def test_the_cheapest_of_those_as_good_is_named(
+    tmp_path: Path, epochs: list[list[float]], cheapest: int, said: str
+) -> None:
+    sweep = Sweep.open(make_run(tmp_path, trials=[Planned("complete", values=values) for values in epochs]))
+    results = Results.of(sweep)
+    assert results.answer.cheapest.number == cheapest
+    write_report(sweep, tmp_path / "report")
+    assert said in (tmp_path / "report" / "index.html").read_text()
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["cheapest_within_noise"] == cheapest
 
 
 @pytest.mark.parametrize(("share", "pictures"), [(0.5, 100), (0.9, 1000)])

@@ -1,5 +1,6 @@
 """Chart data as data, and the figures drawn from it."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -20,6 +21,8 @@ from reports.charts import (
 )
 from reports.figures import STATES, curves_figure, history_figure, time_figure, timeline_figure
 from reports.ledger import TrialRecord
+from reports.sections import shared_words
+from reports.shared_work import SharedWork, shared_work
 from reports.study_charts import (
     FEWEST_TRIALS,
     MOST_TRIALS,
@@ -189,6 +192,40 @@ def test_where_the_time_went() -> None:
         "shared features 6%", "validate 12%", "train 6%", "idle, engine and start-up 75%",
     ]  # fmt: skip
     assert time_spent([], wall_seconds=4, lanes=1).parts == {}
+
+
+def shared(number: int, model: str, *epochs: tuple[str, float]) -> TrialRecord:
+    record = trial(number, values=[0.5] * len(epochs))
+    told = ({"shared": stage, "seconds_sharing": seconds} for stage, seconds in epochs)
+    both = tuple(e | t for e, t in zip(record.epochs, told, strict=True))
+    return dataclasses.replace(record, epochs=both, settings={"model": model, "image_size": 32})
+
+
+@pytest.mark.parametrize(
+    ("trials", "found", "said"),
+    [
+        ([trial(0, values=[0.5])], SharedWork(1, 0, 0, 0, 0, 0, {}), []),
+        ([shared(0, "resnet18", ("nothing", 0.0))], SharedWork(1, 0, 0, 0, 0, 0, {}), []),
+        (
+            [
+                shared(0, "resnet18", ("layer2", 4.0), ("layer2", 0.0), ("nothing (no room)", 0.0)),
+                shared(1, "resnet18", ("layer2", 2.0), ("layer2", 0.0), ("layer3", 10.0)),
+                shared(2, "alexnet", ("layer2", 0.0), ("views (mixed pictures)", 0.0), ("nothing (no room)", 0.0)),
+            ],
+            SharedWork(9, 4, 3, 16.0, 6.0, 2, {"no room": 2, "mixed pictures": 1}),
+            [
+                "In 4 of 9 epochs the work that trials share (frozen layers, views of the pictures) was done already; 3"
+                " spent 16 s on it. At that pace those 2 would have taken about 6.0 s longer. For 2 it was done before"
+                " this sweep, in a time that is not recorded.",
+                "In 2 epochs frozen layers were part of the training, not shared: no room.",
+                "In 1 epoch frozen layers were part of the training, not shared: mixed pictures.",
+            ],
+        ),
+    ],
+)
+def test_what_trials_took_from_each_other(trials: list[TrialRecord], found: SharedWork, said: list[str]) -> None:
+    assert shared_work(trials) == found
+    assert shared_words(found) == said
 
 
 def test_every_state_of_a_trial_has_its_colour() -> None:

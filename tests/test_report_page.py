@@ -164,7 +164,7 @@ def test_a_report_has_every_section_and_its_tables(tmp_path: Path) -> None:
     assert "0.95" in page.sections["answer"]
     assert "equals it" in page.sections["answer"]
     assert "best.yaml" in page.sections["answer"]
-    assert "2 of the other 2 complete trials lie within" in page.sections["answer"]
+    assert "2 of the 2 other complete trials lie within" in page.sections["answer"]
     assert "alert(1)" in page.sections["leaderboard"]  # the failed trials' reasons, as text
     assert "By freeze" in page.sections["comparisons"]
     assert "freeze × nesterov" in page.sections["comparisons"]
@@ -173,6 +173,29 @@ def test_a_report_has_every_section_and_its_tables(tmp_path: Path) -> None:
     assert "5 of 10 trials failed" in page.sections["record"]
     links = [value for name, key, value in page.attributes if (name, key) == ("a", "href")]
     assert links == [f"#{name}" for name in SECTIONS]
+
+
+@pytest.mark.parametrize(
+    ("model", "pictures"),
+    [
+        ({"trial": 1, "measured": {"val": {"pictures": 4}, "test": {"pictures": 40, "accuracy": 0.875}}}, 40),
+        ({"trial": 0, "measured": {"test": {"pictures": 40, "accuracy": 0.875}}}, None),  # of another trial
+        ({"trial": 1, "measured": {"missing": "gone"}}, None),
+        ({"trial": 1, "measured": {"test": {"pictures": True, "accuracy": "0.875"}}}, None),
+        ([], None),
+    ],
+)
+def test_the_test_score_stands_beside_the_best_one(tmp_path: Path, model: object, pictures: int | None) -> None:
+    run = make_run(tmp_path)
+    (run / "best").mkdir()
+    (run / "best" / "model.json").write_text(json.dumps(model))
+    said = page_of(run).sections["answer"]
+    assert ("0.875 ± 0.055test_accuracy of its exported model, on 40 pictures" in said) == (pictures is not None)
+    assert ("test_accuracy" in said) == (pictures is not None)
+    listed = (run / "report" / "leaderboard.md").read_text()
+    assert ("\n- test_accuracy 0.875 on 40 pictures that chose nothing\n" in listed) == (pictures is not None)
+    found = json.loads((run / "report" / "report.json").read_text())["test"]
+    assert (found and found["pictures"]) == pictures
 
 
 def test_the_leaderboards_data_has_every_trial_and_explored_setting(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""How good the best model is on the test pictures, which chose nothing: what its export measured.
+
+score = score_on_test(sweep, best)
+score.value, score.noise, score.pictures       # 0.9497, 0.017, 179
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from reports.answers import noise_of
+from reports.ledger import TrialRecord
+from reports.modelfile import BEST, DESCRIPTION
+from reports.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The sweep's metric on so many test pictures; `noise` is its standard error, where it is a share of them."""
+
+    metric: str
+    value: float
+    pictures: int
+    noise: float | None
+
+
+def score_on_test(sweep: Sweep, best: TrialRecord) -> Tested | None:
+    """None without test pictures, and where the exported model is not there, not measured, or another trial's."""
+    model = exported(sweep)
+    measured = model.get("measured")
+    found = measured.get("test") if isinstance(measured, dict) else None
+    if model.get("trial") != best.number or not isinstance(found, dict):
+        return None
+    name = sweep.metric.removeprefix("val_")
+    value, pictures = found.get(name), found.get("pictures")
+    if type(value) is not float or not math.isfinite(value) or type(pictures) is not int or pictures < 1:
+        return None
+    return Tested(f"test_{name}", value, pictures, noise_of(value, sweep=sweep, pictures=pictures))
+
+
+def exported(sweep: Sweep) -> dict[str, Any]:
+    """What the model in `best/` says of itself, unchecked; empty where there is none."""
+    try:
+        model = json.loads((sweep.folder / BEST / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return model if isinstance(model, dict) else {}
