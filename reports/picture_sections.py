@@ -9,6 +9,7 @@ from reports.figures import curves_figure, history_figure, time_figure, timeline
 from reports.markup import Markup, chart_text, html_table, join, tag
 from reports.page import Page
 from reports.results import Results
+from reports.sections import duration
 from reports.study_charts import (
     FEWEST_TRIALS,
     MOST_DOTS,
@@ -75,10 +76,12 @@ def add_trials(page: Page, results: Results) -> None:
         )  # fmt: skip
     spent = time_spent(trials, wall_seconds=results.answer.wall_seconds, lanes=timeline.lanes)
     if spent.parts:
+        reading_s = sweep.record["data"].get("reading_s")
+        before = f" Before the first trial, {duration(reading_s)} went into reading the pictures." if reading_s else ""
         charts.append(
             page.chart(
                 "time", "Where the time went",
-                "All the time of the workers; an epoch’s parts are told apart where the ledger has them.",
+                f"All the time of the workers; an epoch’s parts are told apart where the ledger has them.{before}",
                 time_figure(spent), height=150, wide=True,
             )
         )  # fmt: skip

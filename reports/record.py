@@ -67,6 +67,7 @@ class _Data(TypedDict):
     skipped: list[list[str]]
     pictures: NotRequired[dict[str, int]]
     normalization: NotRequired[_Normalization]
+    reading_s: NotRequired[float]  # finding and decoding the pictures, before the sweep's clock
 
 
 class _Weights(TypedDict):

@@ -162,7 +162,12 @@ def _document(results: Results) -> dict[str, Any]:
         "within_noise": answer.within_noise,
         "cheapest_within_noise": None if answer.cheapest is None else answer.cheapest.number,
         "test": None if tested is None else dataclasses.asdict(tested),
-        "cost": {"epochs": answer.epochs, "trial_seconds": answer.trial_seconds, "wall_seconds": answer.wall_seconds},
+        "cost": {
+            "epochs": answer.epochs,
+            "trial_seconds": answer.trial_seconds,
+            "wall_seconds": answer.wall_seconds,
+            "reading_seconds": results.sweep.record["data"].get("reading_s"),
+        },
         "leaderboard": [
             {
                 "rank": rank,

@@ -198,6 +198,17 @@ def test_the_test_score_stands_beside_the_best_one(tmp_path: Path, model: object
     assert (found and found["pictures"]) == pictures
 
 
+def test_what_reading_the_pictures_took_is_told_where_it_is_recorded(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert "reading the pictures" not in page_of(run).sections["trials"]
+    record = json.loads((run / "sweep.json").read_text())
+    record["data"]["reading_s"] = 75.2
+    (run / "sweep.json").write_text(json.dumps(record))
+    said = "Before the first trial, 1 min 15 s went into reading the pictures."
+    assert said in page_of(run).sections["trials"]
+    assert json.loads((run / "report" / "report.json").read_text())["cost"]["reading_seconds"] == 75.2
+
+
 def test_the_leaderboards_data_has_every_trial_and_explored_setting(tmp_path: Path) -> None:
     rows = page_of(make_run(tmp_path)).data("rows")
     names = [column["name"] for column in rows["columns"]]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from rich.console import Console
 from reports.record import RECORD
 from reports.sweep import Sweep
 from simulation import Simulation
+from trainables.data.pixels import build_store
 from trainables.errors import UserError
+from tuning import setup
 from tuning.revise import Revision, is_wider, revise
 from tuning.setup import create_sweep, open_sweep
 from tuning.space import Choice, Float, Int
@@ -57,6 +60,19 @@ def _history(run: Path) -> list[dict]:
     return [
         {"params": t.params, "epochs": t.epochs, "state": t.state, "value": t.value, "ended": t.ended} for t in trials
     ]
+
+
+def test_what_reading_the_pictures_took_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*args, **options):
+        time.sleep(0.05)
+        return build_store(*args, **options)
+
+    monkeypatch.setattr(setup, "build_store", slowly)
+    file = tmp_path / "small.yaml"
+    file.write_text(FILE)
+    began = time.monotonic()
+    sweep = create_sweep(load_spec(file), text=FILE, name="small", runs=tmp_path / "runs", console=QUIET)
+    assert 0.05 <= sweep.record["data"]["reading_s"] <= time.monotonic() - began
 
 
 def _own_run(tmp_path: Path, picture_folder) -> tuple[Path, Path]:

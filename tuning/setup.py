@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -61,7 +62,9 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
         raise UserError(
             "this sweep exists", where=str(run), hint=f"`tune resume {run}` goes on with it; --name starts another"
         )
+    began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
+    reading_s = time.monotonic() - began
     check_targets(spec, store)
     weights = _find_weights(spec, classes=store.classes, console=console)
     record = {
@@ -80,6 +83,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
             "pictures": {split: len(store.indices(split)) for split in SPLITS},
             "normalization": {"mean": store.mean, "std": store.std},
             "skipped": store.skipped,
+            "reading_s": round(reading_s, 3),
         },
         "weights": weights,
         "notes": [*catalog.notes, *advice(spec)],
