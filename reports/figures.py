@@ -16,6 +16,7 @@ from reports.tables import shown
 
 Figure = dict[str, Any]
 
+NUMBER = ".4~r"  # in d3's words what `reports.tables.shown` does: 0.9444, 239000
 STATES = ("complete", "pruned", "failed", "running")
 _BEST_LINES = 5
 
@@ -50,7 +51,7 @@ def history_figure(history: History, *, metric: str, over: str) -> Figure:
                 "x": [x / divisor if by_time else x for x, _ in steps],
                 "y": [value for _, value in steps],
                 "line": {"shape": "hv", "color": "@best", "width": 2.5},
-                "hovertemplate": "best so far: %{y:.4g}<extra></extra>",
+                "hovertemplate": f"best so far: %{{y:{NUMBER}}}<extra></extra>",
             }
         )
     title = f"wall time, {unit}" if by_time else "trial"
@@ -95,7 +96,7 @@ def curves_figure(curves: Curves, *, side: str) -> Figure:
                 "x": x,
                 "y": y,
                 "text": texts,
-                "hovertemplate": "%{text}: %{y:.4g}<extra></extra>",
+                "hovertemplate": f"%{{text}}: %{{y:{NUMBER}}}<extra></extra>",
                 "line": {"color": colour, "width": width},
                 "marker": {"size": 3 + width, "color": colour},
                 "opacity": opacity,
@@ -189,7 +190,7 @@ def lines_figure(lines: Mapping[str, Sequence[tuple[float, float]]], *, x: str, 
             "y": [value for _, value in steps],
             "line": {"shape": "hv", "width": 2.5, "color": f"@series{place % 6 + 1}"},
             "marker": {"size": 5},
-            "hovertemplate": f"{chart_text(name)}: %{{y:.4g}}<extra></extra>",
+            "hovertemplate": f"{chart_text(name)}: %{{y:{NUMBER}}}<extra></extra>",
         }
         for place, (name, steps) in enumerate(lines.items())
     ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from reports.charts import MOST_POINTS, evenly
 from reports.evaluation import Calibration
-from reports.figures import Figure, figure_of
+from reports.figures import NUMBER, Figure, figure_of
 from reports.markup import chart_text
 
 _LONGEST = 24  # letters of a class's name beside a matrix
@@ -98,7 +98,7 @@ def truth_figure(points: Sequence[tuple[float, float, str]]) -> Figure:
             "x": [x for x, _, _ in points],
             "y": [y for _, y, _ in points],
             "text": [chart_text(name) for _, _, name in points],
-            "hovertemplate": "%{text}<br>is %{x:.4g}, predicted %{y:.4g}<extra></extra>",
+            "hovertemplate": f"%{{text}}<br>is %{{x:{NUMBER}}}, predicted %{{y:{NUMBER}}}<extra></extra>",
             "marker": {"color": "@complete", "size": 6, "opacity": 0.6},
             "showlegend": False,
         },

@@ -8,7 +8,7 @@ The rules are those of `reports.figures`.
 from collections.abc import Mapping
 from typing import Any
 
-from reports.figures import Figure, figure_of
+from reports.figures import NUMBER, Figure, figure_of
 from reports.markup import chart_text
 from reports.study_charts import Importance
 
@@ -70,7 +70,7 @@ def dressed_slice(figure: Figure, *, setting: str, metric: str) -> Figure:
             "mode": "markers",
             "x": [_unquoted(x) for x in trace["x"]],
             "y": trace["y"],
-            "hovertemplate": f"{setting} %{{x}}: %{{y:.4g}}<extra></extra>",
+            "hovertemplate": f"{setting} %{{x}}: %{{y:{NUMBER}}}<extra></extra>",
             "marker": {
                 "color": trace["marker"].get("color"),
                 "colorscale": [[0, "@early"], [1, "@complete"]],
@@ -103,7 +103,7 @@ def dressed_contour(figure: Figure) -> Figure:
                     "colorscale": [[0, "@early"], [1, "@complete"]],
                     "contours": {"coloring": "heatmap", "showlines": False},
                     "colorbar": {"thickness": 10, "outlinewidth": 0},
-                    "hovertemplate": f"{x} %{{x}}<br>{y} %{{y}}<br>about %{{z:.3g}}<extra></extra>",
+                    "hovertemplate": f"{x} %{{x}}<br>{y} %{{y}}<br>about %{{z:{NUMBER}}}<extra></extra>",
                 }
             )
         elif trace.get("x"):

@@ -27,7 +27,7 @@ from tuning import doctor as doctor_module
 from tuning.cli.doctor import doctor
 from tuning.cli.list import list_
 from tuning.cli.main import main
-from tuning.cli.predict import _with_bar, predict
+from tuning.cli.predict import _said, _with_bar, predict
 from tuning.cli.report import report
 from tuning.cli.show import show
 from tuning.doctor import Finding, examine, owner_of_script
@@ -268,6 +268,13 @@ def test_predict_prints_lines_json_or_csv(invoke: Invoke) -> None:
         ["'=a.jpg", "ants", "0.9", ""],
         ["bad.jpg", "", "", "not\na picture"],
     ]
+
+
+def test_predicted_values_are_written_as_people_write_them() -> None:
+    values = (("price", 239041.27), ("rooms", 3.14159), ("off", -1e5))
+    assert _said(Prediction(path="a.jpg", task="regression", values=values), width=9) == (
+        "price 239041  rooms 3.142  off -100000"
+    )
 
 
 @pytest.mark.usefixtures("fake")

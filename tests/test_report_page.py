@@ -31,6 +31,7 @@ from reports.write import write_report
 from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.errors import UserError
 from trainables.models.init import InitReport
+from tuning.progress import ended_line
 from tuning.space import Float
 from tuning.spec import Spec
 
@@ -207,6 +208,22 @@ def test_what_reading_the_pictures_took_is_told_where_it_is_recorded(tmp_path: P
     said = "Before the first trial, 1 min 15 s went into reading the pictures."
     assert said in page_of(run).sections["trials"]
     assert json.loads((run / "report" / "report.json").read_text())["cost"]["reading_seconds"] == 75.2
+
+
+def test_large_numbers_are_written_as_people_write_them(tmp_path: Path) -> None:
+    trials = [Planned("complete", values=[239041.27, 212345.6]), Planned("complete", values=[248000.5])]
+    run = make_run(tmp_path, metric="val_mae", trials=trials)
+    page = page_of(run)
+    assert "212346" in page.sections["answer"]
+    assert "35655 ahead of the second-best" in page.sections["answer"]
+    exponent = re.compile(r"\de[+]")
+    for text in (*page.sections.values(), (run / "report" / "leaderboard.md").read_text()):
+        assert not exponent.search(text)
+    hovers = re.findall(r'"hovertemplate": ?"([^"]+)"', json.dumps(page.data("figures")))
+    assert [hover for hover in hovers if re.search(r":[.\d]*g}", hover)] == []
+    assert any(":.4~r}" in hover for hover in hovers)
+    (first, _) = Sweep.open(run).ledger().trials()
+    assert "val_mae 212346 (epoch 2 of 2)" in ended_line(first, metric="val_mae")
 
 
 def test_the_leaderboards_data_has_every_trial_and_explored_setting(tmp_path: Path) -> None:

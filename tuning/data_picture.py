@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from reports.tables import printable
+from reports.tables import printable, shown
 from trainables.data.loaders import Views, training_order
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
@@ -73,7 +73,7 @@ def caption(store: PixelStore, index: int) -> str:
     if store.task == "multilabel":
         return printable(", ".join(name for name, has in zip(store.classes, target, strict=True) if has)) or "–"
     named = zip(store.classes, target.tolist(), strict=True)
-    return printable(", ".join(f"{value:.4g}" if len(target) == 1 else f"{name} {value:.4g}" for name, value in named))
+    return printable(", ".join(shown(value) if len(target) == 1 else f"{name} {shown(value)}" for name, value in named))
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

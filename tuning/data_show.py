@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from reports.tables import printable
+from reports.tables import printable, shown
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.folders import EXTENSIONS, few
@@ -176,7 +176,7 @@ def _target_lines(store: PixelStore) -> Iterator[str]:
         targets = store.targets[store.indices("train")].double()
         for name, column in zip(store.classes, targets.T, strict=True):
             low, mean, high = column.min().item(), column.mean().item(), column.max().item()
-            yield f"{printable(name)}: {low:.4g} to {high:.4g}, mean {mean:.4g} (training pictures)"
+            yield f"{printable(name)}: {shown(low)} to {shown(high)}, mean {shown(mean)} (training pictures)"
 
 
 def _size_lines(sizes: list[Size]) -> Iterator[str]:

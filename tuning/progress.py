@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.ledger import TrialRecord
+from reports.tables import shown
 from tuning.conductor import Running
 
 
@@ -148,7 +149,7 @@ def ended_line(trial: TrialRecord, *, metric: str) -> str:
     if trial.error:
         words.append(" ".join(trial.error.split()))
     if trial.value is not None:
-        words.append(f"{metric} {trial.value:.4f} (epoch {trial.best_epoch} of {len(trial.epochs)})")
+        words.append(f"{metric} {shown(trial.value)} (epoch {trial.best_epoch} of {len(trial.epochs)})")
     words.append(short_params(trial.params))
     words.append(f"{trial.seconds:.0f} s")
     return "  ".join(word for word in words if word)
@@ -182,7 +183,7 @@ def render(facts: SweepFacts) -> RenderableType:
     parts: list[RenderableType] = [head, Text(counts, style="dim")]
     if facts.best is not None:
         best = facts.best
-        line = f"best  trial {best.number}  {facts.metric} {best.value:.4f}  {short_params(best.params)}"
+        line = f"best  trial {best.number}  {facts.metric} {shown(best.value)}  {short_params(best.params)}"
         parts.append(Text(line, style="green"))
     if facts.running:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -193,7 +194,7 @@ def render(facts: SweepFacts) -> RenderableType:
             table.add_row(
                 str(trial.number),
                 f"{trial.epoch}/{trial.settings.epochs}",
-                "–" if trial.value is None else f"{trial.value:.4f}",
+                "–" if trial.value is None else shown(trial.value),
                 short(trial.settings.lr),
                 escape(short_params(others)),
             )

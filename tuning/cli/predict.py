@@ -168,15 +168,15 @@ def _print_lines(predictions: "Iterable[Prediction]", predictor: "Predictor") ->
 
 def _said(prediction: "Prediction", *, width: int) -> str:
     if prediction.task == "regression":
-        return "  ".join(f"{_safe(name)} {value:.5g}" for name, value in prediction.values)
+        return "  ".join(f"{_safe(name)} {_safe(value)}" for name, value in prediction.values)
     if prediction.task == "multilabel":
         probable = dict(prediction.top)
         return "  ".join(f"{_safe(name)} {probable[name]:.2f}" for name in prediction.labels) or "no label"
     return "  ".join(f"{_safe(label):<{width}}  {probability:.4f}" for label, probability in prediction.top)
 
 
-def _safe(text: str) -> str:
-    """Text without what a terminal would act on."""
+def _safe(value: str | float) -> str:
+    """A number as people write it; text without what a terminal would act on."""
     from reports.tables import shown
 
-    return shown(text)
+    return shown(value)
