@@ -17,6 +17,7 @@ from reports.tables import Cell, Table, shown
 from reports.tested import exported
 from reports.thumbnails import thumbnails
 from trainables.errors import UserError
+from trainables.wording import counted
 
 _PICTURES = 12
 _CELLS = 12  # classes of a confusion matrix that is a table
@@ -63,7 +64,7 @@ def _content(page: Page, results: Results) -> list[Markup]:
     chose = (
         "chose nothing" if seen == "test" else "also chose the trial and its epoch: expect somewhat less on new ones"
     )
-    said = f"Measured on the {len(splits[seen]):,} {seen} pictures, which {chose}."
+    said = f"Measured on the {counted(len(splits[seen]), f'{seen} picture')}, which {chose}."
     content.append(tag("p", said, attributes={"class": "note"}))
     draw = {"classification": _classification, "multilabel": _multilabel, "regression": _regression}[sweep.task]
     return content + draw(page, results, splits, seen, classes)

@@ -10,9 +10,14 @@ from typing import Any
 from reports.modelfile import PT2, Description
 from reports.recipe import plain_recipe, traced_recipe
 from reports.tables import Cell, Table, escaped, markdown, printable, shown
+from trainables.wording import counted
 
 _MOST_CLASSES = 60
-_THINGS = {"classification": "classes", "multilabel": "labels", "regression": "targets"}
+_THINGS = {
+    "classification": ("class", "classes"),
+    "multilabel": ("label", "labels"),
+    "regression": ("target", "targets"),
+}
 _CHANNELS = {1: "grey", 3: "RGB"}
 _PRECISIONS = {"auto": "bf16 or fp32", "tf32": "fp32 (TF32 on a GPU)"}
 
@@ -24,7 +29,7 @@ def card(description: Description) -> str:
     more = len(description.classes) - len(names)
     start = facts["starting_weights"]
     return f"""\
-# {description.architecture} for {len(description.classes)} {_THINGS[description.task]}
+# {description.architecture} for {counted(len(description.classes), *_THINGS[description.task])}
 
 {", ".join(names)}{f" and {more} more (see model.json)" if more else ""}
 
@@ -58,8 +63,8 @@ def _counts(data: dict[str, Any]) -> str:
 
 def _origin(facts: dict[str, Any]) -> str:
     selected = facts["selected_by"]
-    chosen = f"the best of {selected['trials']} complete trials"
-    chosen = "chosen by hand, not" if selected["trials"] is None else chosen
+    count = selected["trials"]
+    chosen = "chosen by hand, not" if count is None else f"the best of {counted(count, 'complete trial')}"
     return (
         f"Trial {facts['trial']} of the sweep {escaped(shown(facts['sweep']))}, {chosen} by {selected['metric']}, and"
         f" of its epochs the best one, epoch {facts['metrics']['epoch']}."
@@ -96,7 +101,7 @@ def _goodness(facts: dict[str, Any]) -> str:
 
 
 def _limits(description: Description) -> str:
-    things = _THINGS[description.task]
+    _, things = _THINGS[description.task]
     known = {
         "classification": "It names one of its classes for every picture, also for one that shows none of them.",
         "multilabel": "It judges each of its labels for itself, and knows no others.",

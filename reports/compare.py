@@ -23,6 +23,7 @@ from reports.tables import Cell, Table, shown, to_csv
 from reports.told import explored_words, setting_cell
 from reports.write import PAGE, refuse_other_page, write_texts
 from trainables.errors import UserError
+from trainables.wording import counted
 
 SUMMARY, SETTINGS, WINNERS, CURVES = "compare.csv", "settings.csv", "winners.csv", "curves.csv"
 
@@ -163,7 +164,7 @@ def _hardware(sweep: Sweep) -> str:
     """What makes trials fast or slow, as far as the record tells."""
     hardware = sweep.record.get("hardware") or {}
     gpus = ", ".join(map(str, hardware.get("gpus") or ())) or "no GPU"
-    return f"{hardware['cpus']} CPUs, {gpus}" if "cpus" in hardware else "not recorded"
+    return f"{counted(hardware['cpus'], 'CPU')}, {gpus}" if "cpus" in hardware else "not recorded"
 
 
 def _summary(name: str, sweep: Sweep, trials: Sequence[TrialRecord], *, state: str, wall: float) -> tuple[Cell, ...]:

@@ -15,6 +15,7 @@ from reports.page import Page
 from reports.ranking import ranked
 from reports.results import Results
 from reports.tables import Cell, Table, numeric_columns, shown, varying_settings
+from trainables.wording import counted
 
 ROWS_ON_A_PAGE = 25
 _VALUE = 3  # the leaderboard's column with the metric
@@ -61,7 +62,7 @@ def add_leaderboard(page: Page, results: Results) -> None:
         content.append(
             tag(
                 "details",
-                tag("summary", f"The {len(shared)} settings that are the same in all trials"),
+                tag("summary", f"{counted(len(shared), 'more setting')}, the same in all trials"),
                 html_table(same, caption=""),
             )
         )

@@ -11,6 +11,7 @@ from reports.charts import MOST_POINTS, evenly
 from reports.evaluation import Calibration
 from reports.figures import NUMBER, Figure, figure_of
 from reports.markup import chart_text
+from trainables.wording import counted
 
 _LONGEST = 24  # letters of a class's name beside a matrix
 _FEW = 40  # classes whose numbers all fit below one
@@ -36,7 +37,9 @@ def calibration_figure(calibration: Calibration) -> Figure:
             "name": "the model",
             "x": [b.confidence for b in bins],
             "y": [b.accuracy for b in bins],
-            "text": [f"{b.pictures} pictures, {b.confidence:.0%} sure, {b.accuracy:.0%} right" for b in bins],
+            "text": [
+                f"{counted(b.pictures, 'picture')}, {b.confidence:.0%} sure, {b.accuracy:.0%} right" for b in bins
+            ],
             "hovertemplate": "%{text}<extra></extra>",
             "line": {"color": "@complete", "width": 2},
             "marker": {"size": [7 + 15 * (b.pictures / most) ** 0.5 for b in bins], "color": "@complete"},
@@ -65,7 +68,7 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str])
             "text": [texts for _ in texts],
             "z": shares,
             "customdata": [list(row) for row in confusion],
-            "hovertemplate": "is %{y}<br>taken for %{x} %{text}<br>%{customdata} pictures, %{z:.0%}<extra></extra>",
+            "hovertemplate": "is %{y}<br>taken for %{x} %{text}<br>pictures: %{customdata}, %{z:.0%}<extra></extra>",
             "colorscale": [[0, "@raised"], [1, "@failed"]],
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickformat": ".0%"},
             "xgap": 1,

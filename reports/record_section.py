@@ -12,6 +12,7 @@ from reports.page import Page
 from reports.results import Results
 from reports.tables import Table, shown
 from reports.told import explored_words, setting_cell
+from trainables.wording import counted
 
 _MOST_WARNINGS = 40
 _MOST_CLASSES = 60
@@ -58,7 +59,7 @@ def warnings(results: Results) -> list[str]:
         lines += [f"trial {trial.number}: it was interrupted: {reason}" for reason in trial.attempts]
     failed = results.standing["counts"]["failed"]
     if failed:
-        lines.append(f"{failed} of {len(results.trials)} trials failed; the leaderboard says why")
+        lines.append(f"{failed} of {counted(len(results.trials), 'trial')} failed; the leaderboard says why")
     if results.standing["outcome"] == "errors":
         lines.append("the sweep stopped, as the same error came again and again")
     return list(dict.fromkeys(lines))

@@ -16,8 +16,9 @@ from reports.markup import Markup, bdi, join, tag, text, words
 from reports.page import Page, command
 from reports.results import Results
 from reports.shared_work import SharedWork, shared_work
-from reports.tables import counted, shown
+from reports.tables import shown
 from reports.tested import score_on_test
+from trainables.wording import counted
 
 
 def lead(results: Results) -> Markup:
@@ -27,15 +28,15 @@ def lead(results: Results) -> Markup:
     begun = sum(standing["counts"].values())
     state = tag("span", standing["state"], attributes={"class": f"state {standing['state']}"})
     facts = [
-        f"{begun:,} of {standing['budget']['trials']:,} trials begun" + (f" ({counts})" if counts else ""),
-        f"{len(record['classes'])} {_OUTPUTS[results.sweep.task]}",
+        f"{begun:,} of {counted(standing['budget']['trials'], 'trial')} begun" + (f" ({counts})" if counts else ""),
+        counted(len(record["classes"]), *_OUTPUTS[results.sweep.task]),
         f"judged by {results.sweep.metric}",
         f"begun {record['created'][:16].replace('T', ' ')} UTC",
     ]
     return tag("p", state, " · ", " · ".join(facts), attributes={"class": "lead"})
 
 
-_OUTPUTS = {"classification": "classes", "multilabel": "labels", "regression": "values"}
+_OUTPUTS = {"classification": ("class", "classes"), "multilabel": ("label",), "regression": ("value",)}
 
 
 def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
@@ -93,7 +94,7 @@ def _sureness(results: Results) -> Markup:
         pictures = f" ({counted(count, 'picture')} of {answer.pictures:,})" if count else ""
         lines.append(f"{shown(answer.gap)}{pictures} ahead of the second-best trial.")
     if answer.noise is not None:
-        lines.append(f"One standard error of {metric} on {answer.pictures:,} pictures is {answer.noise:#.2g}.")
+        lines.append(f"One standard error of {metric} on {counted(answer.pictures, 'picture')} is {answer.noise:#.2g}.")
         lines += _as_good(answer)
     elif answer.pictures:
         lines.append(f"No standard error is given for {metric}, as it is no share of pictures.")
@@ -122,9 +123,9 @@ def _cost(results: Results) -> Markup:
     answer = results.answer
     assert answer.best is not None
     lines = [
-        f"{duration(answer.wall_seconds)} of wall time for {len(results.trials):,} trials.",
-        f"{answer.epochs:,} epochs, {duration(answer.trial_seconds)} of training and validation in all.",
-        f"The best trial itself: {len(answer.best.epochs)} epochs in {duration(answer.best.seconds)}.",
+        f"{duration(answer.wall_seconds)} of wall time for {counted(len(results.trials), 'trial')}.",
+        f"{counted(answer.epochs, 'epoch')}, {duration(answer.trial_seconds)} of training and validation in all.",
+        f"The best trial itself: {counted(len(answer.best.epochs), 'epoch')} in {duration(answer.best.seconds)}.",
     ]
     found = ended_s(answer.best)
     if answer.wall_seconds > 0 and found:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from reports.ledger import TrialRecord
 from reports.ranking import ranked
+from trainables.wording import counted
 
 Cell = str | int | float | bool | None
 
@@ -80,11 +81,11 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
     """
     counts, budget, best = standing["counts"], standing["budget"], standing["best"]
     total = sum(counts.values())
-    epochs = "" if budget["epochs"] is None else f" of up to {budget['epochs']} epochs"
-    hours = "" if budget["hours"] is None else f", {budget['hours']:g} hours"
+    epochs = "" if budget["epochs"] is None else f" of up to {counted(budget['epochs'], 'epoch')}"
+    hours = "" if budget["hours"] is None else f", {budget['hours']:g} hour{'' if budget['hours'] == 1 else 's'}"
     why = _ENDED.get(standing["outcome"], "")
     lines = [
-        f"{standing['state']}{why}; {total} of {budget['trials']} trials begun{epochs}{hours}",
+        f"{standing['state']}{why}; {total} of {counted(budget['trials'], 'trial')} begun{epochs}{hours}",
         ", ".join(f"{number} {_in_words(state, standing['state'])}" for state, number in counts.items()),
     ]
     if best is None:
@@ -115,11 +116,6 @@ def shown(cell: Cell) -> str:
         return f"{cell:.0f}" if 1000 <= abs(cell) < 1e15 else f"{cell:.4g}"
     text = printable(cell) if isinstance(cell, str) else str(cell)
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 trial`, `1,200 trials`."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def printable(text: str) -> str:

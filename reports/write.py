@@ -26,7 +26,6 @@ from reports.sections import add_answer, lead
 from reports.sweep import Sweep
 from reports.tables import (
     Table,
-    counted,
     escaped,
     headlines,
     leaderboard,
@@ -39,6 +38,7 @@ from reports.tables import (
 from reports.tested import score_on_test
 from trainables.errors import UserError
 from trainables.files import replaced
+from trainables.wording import counted
 
 SCHEMA = 1
 PAGE, DATA, WINNER = "index.html", "report.json", "best.yaml"

@@ -10,7 +10,7 @@ from tuning.cli.check import check
 from tuning.cli.init import init
 from tuning.cli.main import main
 from tuning.preview import data_rows, sample_rows, search_rows, space_rows, trial_rows
-from tuning.ready import find_space, ready_files, title
+from tuning.ready import find_space, likeliest, ready_files, title
 from tuning.spec import load_spec
 
 TEXT = """\
@@ -75,7 +75,7 @@ def test_sample_trials_are_the_same_every_time_and_show_what_is_inactive(here):
 def test_check_shows_a_valid_file(here):
     result = run(check, "my.yaml", "--sample", "2", "--set", "batch_size=16")
     assert result.exit_code == 0
-    for words in ("Every trial", "Explored", "log scale", "2 trials as they might be drawn", "optimizer is sgd"):
+    for words in ("Every trial", "Explored", "log scale", "Drawn at random: 2 trials", "optimizer is sgd"):
         assert words in result.output
     assert "8 to 64" not in result.output
     assert result.output.splitlines()[-1] == "my.yaml is valid. Run it: tune search --space my.yaml --set batch_size=16"
@@ -138,7 +138,7 @@ def test_init_writes_into_a_folder(here):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["resnet81"], "no such ready sweep file: got 'resnet81', expected one of .*; did you mean 'resnet18'?"),
+        (["resnet81"], "no such ready sweep file: got 'resnet81', expected one of .*; did you mean 'resnet18.yaml'?"),
         (["resnet18", "-o", "nowhere/my.yaml"], "nowhere: no such folder"),
         (["-o", "my.yaml"], "-o my.yaml: which sweep file?: expected a NAME: "),
     ],
@@ -146,6 +146,25 @@ def test_init_writes_into_a_folder(here):
 def test_init_says_what_is_wrong(here, args, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
         run(init, *args)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("hymenoptra", "hymenoptera.yaml"),
+        ("resnet81.yaml", "resnet18.yaml"),
+        ("cats", "dogs_and_cats.yaml"),
+        ("Digits", "resnet18.yaml"),
+        ("alexnet", "fashion_mnist.yaml"),
+        ("zebras", None),
+        ("a", None),
+    ],
+)
+def test_a_name_that_none_has_is_guessed(name: str, meant: str | None) -> None:
+    assert likeliest(name) == meant
+    with pytest.raises(UserError) as caught:
+        run(init, name)
+    assert (f"did you mean '{meant}'?" in str(caught.value)) == (meant is not None)
 
 
 def test_a_file_of_ones_own_goes_before_a_ready_one(here):

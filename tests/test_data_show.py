@@ -81,7 +81,7 @@ class TestWhatIsLookedAt:
                 [("image", "age"), *((name, number * 5000) for number, name in enumerate(names))]
             )
         found = seen("t.csv", "data.task=regression", "data.target_columns=age", "data.test=0")
-        assert found.lines()[0] == "csv t.csv: 33 pictures, regression, 1 targets, seen in RGB"
+        assert found.lines()[0] == "csv t.csv: 33 pictures, regression, 1 target, seen in RGB"
         (line,) = (line for line in found.lines() if line.startswith("age: "))
         assert re.fullmatch(r"age: \d+ to \d+, mean \d+ \(training pictures\)", line)
         assert [caption(found.store, index) for index in (0, 32)] == ["0", "160000"]

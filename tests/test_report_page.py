@@ -226,6 +226,18 @@ def test_large_numbers_are_written_as_people_write_them(tmp_path: Path) -> None:
     assert "val_mae 212346 (epoch 2 of 2)" in ended_line(first, metric="val_mae")
 
 
+def test_one_is_no_plural(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=[Planned("complete", values=[0.5])], classes=("ants",))
+    record = json.loads((run / "sweep.json").read_text())
+    record["spec"]["search"] |= {"trials": 1, "hours": 1}
+    record["spec"]["trial"]["epochs"] = 1
+    record["data"]["counts"] = {"train": {"ants": 1}, "val": {"ants": 1}}
+    (run / "sweep.json").write_text(json.dumps(record))
+    said = " ".join(page_of(run).sections.values()) + (run / "report" / "leaderboard.md").read_text()
+    assert "1 of 1 trial begun of up to 1 epoch, 1 hour" in said
+    assert re.findall(r"\b1 (?:complete )?(?:trials|epochs|pictures|classes|hours|settings)\b", said) == []
+
+
 def test_the_leaderboards_data_has_every_trial_and_explored_setting(tmp_path: Path) -> None:
     rows = page_of(make_run(tmp_path)).data("rows")
     names = [column["name"] for column in rows["columns"]]

@@ -164,7 +164,7 @@ def test_every_setting_is_documented(record):
         ),
         (
             f"{SMALL}trial: {{epochs: 1}}\n",
-            "search.grace_epochs: asha never stops a trial: 1 of at most 1 epochs",
+            "search.grace_epochs: asha never stops a trial: 1 of at most 1 epoch",
         ),
         (
             f"{SMALL}  momentum: {{low: 0.1, high: 0.9}}\ntrial: {{optimizer: adam}}\n",

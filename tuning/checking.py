@@ -21,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trainables.errors import UserError
 from trainables.settings import in_words
+from trainables.wording import counted
 from tuning.yaml_file import KeyPath, YamlFile, dotted
 
 MAX_SHOWN = 20
@@ -82,7 +83,7 @@ class SweepFileError(UserError):
         self.errors = errors
         lines = [str(error) for error in errors[:MAX_SHOWN]]
         if len(errors) > MAX_SHOWN:
-            lines.append(f"… and {len(errors) - MAX_SHOWN} more mistakes")
+            lines.append(f"… and {counted(len(errors) - MAX_SHOWN, 'more mistake')}")
         self.args = ("\n".join(lines),)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from reports.ledger import Ledger, TrialRecord
 from trainables.settings import TrialSettings
+from trainables.wording import counted
 from tuning.packing import Packing
 from tuning.retention import Retention
 from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
@@ -180,7 +181,7 @@ class Conductor:
         attempts = self.ledger.record_attempt(number, reason)
         lost = sum(attempt not in (NODE_LOST, CROWDED) for attempt in attempts)
         if lost > self.spec.search.retries:
-            self._finish(number, "failed", f"its worker died {lost} times; the last time: {reason}")
+            self._finish(number, "failed", f"its worker died {counted(lost, 'time')}; the last time: {reason}")
         else:
             del self.running[number]
 

@@ -16,6 +16,7 @@ from trainables.models import zoo
 from trainables.settings import Optimizer, TrialSettings
 from trainables.tasks import loss_for, metric_for
 from trainables.training.checks import checks_for, milestones_of
+from trainables.wording import counted
 from tuning.checking import Problems, Shown
 from tuning.space import Choice, Float, Space, Value, combinations
 from tuning.space_file import MAX_COMBINATIONS, count_combinations
@@ -133,7 +134,7 @@ def advice(spec: "Spec") -> list[str]:
         )
     longest = max((_value(spec, params, "epochs") for params in _known(spec, {"epochs"})), default=math.inf)
     if search.pruner != "none" and search.grace_epochs >= longest:
-        epochs = f"{search.grace_epochs} of at most {longest} epochs"
+        epochs = f"{search.grace_epochs} of at most {counted(int(longest), 'epoch')}"
         lines.append(f"search.grace_epochs: {search.pruner} never stops a trial: {epochs}")
     return lines
 
@@ -193,7 +194,7 @@ def _thawing(spec: "Spec") -> list[str]:
     for params in _known(spec, set(names)):
         freeze, epochs, thaw = (_value(spec, params, name) for name in names)
         if freeze not in ("none", 0) and thaw >= epochs:
-            return [f"freeze_epochs: {thaw} of {epochs} epochs: nothing is thawed before the trial ends"]
+            return [f"freeze_epochs: {thaw} of {counted(epochs, 'epoch')}: nothing is thawed before the trial ends"]
         if freeze in ("none", 0) and thaw and not {"freeze", "freeze_epochs"} & spec.space.keys():
             return ["freeze_epochs: does nothing with freeze none"]
     return []
@@ -209,7 +210,7 @@ def _falling(spec: "Spec") -> list[str]:
             firsts["multistep"] = ("milestones", milestones_of(settings)[0])
         name, first = firsts.get(settings.schedule, ("", 0))
         if settings.warmup_epochs + first >= settings.epochs and name:
-            epochs = f"{first} of {settings.epochs - settings.warmup_epochs} epochs"
+            epochs = f"{first} of {counted(settings.epochs - settings.warmup_epochs, 'epoch')}"
             return [f"{name}: {epochs}: the learning rate never falls, whatever gamma is"]
     return []
 
@@ -219,7 +220,7 @@ def _warming(spec: "Spec") -> list[str]:
     for params in _known(spec, set(names)):
         warm, epochs = (_value(spec, params, name) for name in names)
         if warm >= epochs:
-            return [f"warmup_epochs: {warm} of {epochs} epochs: the trial ends before its schedule begins"]
+            return [f"warmup_epochs: {warm} of {counted(epochs, 'epoch')}: the trial ends before its schedule begins"]
     return []
 
 

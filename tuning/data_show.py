@@ -27,6 +27,7 @@ from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
+from trainables.wording import counted
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
 from tuning.spec import Spec, load_spec, read_spec
@@ -96,9 +97,10 @@ class Look:
         """The whole of it, a line at a time; names as a terminal may show them."""
         data, store = self.spec.data, self.store
         source = printable(f"{data.source} {data.path or ''}")
-        kind = {"classification": "classes", "multilabel": "labels", "regression": "targets"}[store.task]
+        kind = {"classification": ("class", "classes"), "multilabel": ("label",), "regression": ("target",)}[store.task]
+        kinds = counted(len(store.classes), *kind)
         colour = "grey" if store.channels == 1 else "RGB"
-        first = f"{source}: {len(store):,} pictures, {store.task}, {len(store.classes)} {kind}, seen in {colour}"
+        first = f"{source}: {counted(len(store), 'picture')}, {store.task}, {kinds}, seen in {colour}"
         notes = [f"note: {printable(note)}" for note in self.catalog.notes]
         return [
             first,

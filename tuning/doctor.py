@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from trainables.data.cache import cache_folder, entries
+from trainables.wording import counted
 
 PACKAGES = ("tuneyard", "torch", "torchvision", "ray", "optuna", "pandas", "click", "pydantic", "safetensors")
 COMMANDS = ("tune", "tuneyard")
@@ -112,7 +113,7 @@ def _cache(cache: Path) -> Iterator[Finding]:
     for entry in entries(cache):
         sizes[entry.kind].append(entry.bytes)
     for kind, those in sizes.items():
-        yield Finding(f"cache, {kind}", f"{len(those)} {'entry' if len(those) == 1 else 'entries'}, {mb(sum(those))}")
+        yield Finding(f"cache, {kind}", f"{counted(len(those), 'entry', 'entries')}, {mb(sum(those))}")
 
 
 def mb(size: int) -> str:

@@ -25,6 +25,7 @@ from reports.write import write_report
 from trainables.bucket import joined
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
+from trainables.wording import counted
 from tuning import exit_codes
 from tuning.ahead import Ahead
 from tuning.cluster import RaySession
@@ -99,7 +100,8 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
     if sweep.home:
         say(escape(f"at home  {sweep.home.url}"), soft_wrap=True, highlight=False)
     if outcome.ended == "errors":
-        say(escape(f"{spec.search.max_same_errors} trials in a row failed with the same error:"), style="red")
+        failed = counted(spec.search.max_same_errors, "trial")
+        say(escape(f"{failed} in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
     for line in _next_steps(sweep, outcome, resume):
         say(escape(line), soft_wrap=True, highlight=False)

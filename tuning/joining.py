@@ -28,6 +28,7 @@ import trainables
 from reports.record import RECORD
 from trainables.errors import UserError
 from trainables.ray_nodes import Files, about_node, run_not_seen
+from trainables.wording import counted
 from tuning.address import use_token
 from tuning.cluster import RaySession
 
@@ -89,7 +90,7 @@ def prepared(session: RaySession, run: str) -> list[str]:
         if about["blind"]:
             raise run_not_seen(about["node"], run, about["blind"])
     if silent := len(asked) - len(answered):
-        lines.append(f"{silent} nodes have not answered for {_LOOK_S:.0f} s; trials may not start there")
+        lines.append(f"no answer from {counted(silent, 'node')} for {_LOOK_S:.0f} s; trials may not start there")
     return sorted(set(lines))
 
 

@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.table import Table
 
 from trainables.data.sources import ONLY_FOR
+from trainables.wording import counted
 from tuning.checking import Shown
 from tuning.crosschecks import advice
 from tuning.space import Choice, Dimension, draw
@@ -33,7 +34,7 @@ def preview(spec: Spec, *, sample: int = 0) -> Group:
     ]
     if sample:
         header, rows = sample_rows(spec, sample)
-        parts.append(_table(f"{sample} trials as they might be drawn", header, rows))
+        parts.append(_table(f"Drawn at random: {counted(sample, 'trial')}", header, rows))
     notes = [f"Note: {line}" for line in advice(spec)]
     return Group(*[part for part in parts if part is not None], *notes)
 

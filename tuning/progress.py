@@ -21,6 +21,7 @@ from rich.text import Text
 
 from reports.ledger import TrialRecord
 from reports.tables import shown
+from trainables.wording import counted
 from tuning.conductor import Running
 
 
@@ -175,7 +176,7 @@ def render(facts: SweepFacts) -> RenderableType:
     head.add_row(
         Text(facts.name, style="bold"),
         ProgressBar(total=facts.trials, completed=done, width=30),
-        f"{done}/{facts.trials} trials",
+        f"{done}/{counted(facts.trials, 'trial')}",
         f"{duration(facts.elapsed_s)}",
         left,
     )

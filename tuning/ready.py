@@ -2,6 +2,7 @@
 
 ready_files()                       # {"resnet18.yaml": Path(…)}
 find_space("resnet18")              # a file of that path, else the ready file of that name
+likeliest("digits")                 # "resnet18.yaml", which is on them
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from trainables.errors import UserError
 from tuning.checking import nearest
 
 _FOLDER = Path(__file__).parent / "spaces"
+_SHORTEST_WORD = 3  # shorter ones are part of many others
 
 
 def ready_files() -> dict[str, Path]:
@@ -29,10 +31,20 @@ def find_space(text: str) -> Path:
     found = ready.get(text) or ready.get(f"{text}.yaml")
     if found:
         return found
-    near = nearest(path.stem, [name.removesuffix(".yaml") for name in ready])
+    near = likeliest(path.stem)
     what = "a folder, not a sweep file" if path.is_dir() else "no such sweep file"
-    hint = f"did you mean '{near}.yaml'?" if near else "`tune init` lists the ready ones"
+    hint = f"did you mean '{near}'?" if near else "`tune init` lists the ready ones"
     raise UserError(what, got=text, expected="a YAML file, or the name of a ready one", hint=hint)
+
+
+def likeliest(name: str) -> str | None:
+    """The ready file that was meant by a name that none has: the nearest, else the first that says such a word."""
+    ready = ready_files()
+    stem = name.removesuffix(".yaml")
+    if near := nearest(stem, [known.removesuffix(".yaml") for known in ready]):
+        return f"{near}.yaml"
+    says = (known for known, path in ready.items() if stem.lower() in f"{known} {title(path)}".lower())
+    return next(says, None) if len(stem) >= _SHORTEST_WORD else None
 
 
 def base_of(path: Path) -> Path:

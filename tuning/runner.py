@@ -34,6 +34,7 @@ from trainables.files import write_json
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob
 from trainables.settings import TrialSettings
+from trainables.wording import counted
 from tuning import exit_codes
 from tuning.cluster import RaySession, clear_session
 from tuning.conductor import Conductor, Job
@@ -253,8 +254,7 @@ class _Jobs:
         sent = self._offer.sent() if self._offer else {}
         if not sent:
             return ""
-        nodes = "1 node" if len(sent) == 1 else f"{len(sent)} nodes"
-        return f"sent {sum(sent.values()):,} bytes of pictures and weights to {nodes}"
+        return f"sent {sum(sent.values()):,} bytes of pictures and weights to {counted(len(sent), 'node')}"
 
     def _sharing_bytes(self) -> int:
         """As the sweep file says, else as was found when the sweep began: a resumed trial must share as before."""

@@ -20,6 +20,7 @@ from trainables.data.catalog import SPLITS, Catalog, Picture, Split, Task
 from trainables.data.folders import EXTENSIONS, SPLIT_NAMES, few
 from trainables.data.splits import plain_split, stratified_split
 from trainables.errors import UserError
+from trainables.wording import counted
 
 WHERE = "data.path"
 SEPARATORS = ",;\t"
@@ -104,7 +105,7 @@ def _rows(path: Path, columns: Columns, root: Path) -> Iterator[Row]:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                raise _wrong(path, line, f"{len(cells)} cells", expected=f"{len(header)}, as in the header")
+                raise _wrong(path, line, counted(len(cells), "cell"), expected=f"{len(header)}, as in the header")
             yield _row(path, line, [cells[place].strip() for place in places], columns, root)
 
 

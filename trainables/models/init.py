@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.settings import TrialSettings
+from trainables.wording import counted
 
 _EXAMPLES = 3  # names that a summary shows
 
@@ -118,4 +119,4 @@ def _roles(network: nn.Module) -> Iterator[tuple[str, Tensor, str]]:
 
 
 def _count(parameters: Collection[object]) -> str:
-    return f"{len(parameters)} weight" if len(parameters) == 1 else f"{len(parameters)} weights"
+    return counted(len(parameters), "weight")

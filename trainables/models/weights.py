@@ -31,6 +31,7 @@ from trainables.models.heads import replace_head, spread_channels
 from trainables.models.nets import skeleton
 from trainables.models.state_files import read_state
 from trainables.models.table import BSD, ModelFacts
+from trainables.wording import counted
 
 _REACH_S = 4.0  # how long to wait for the server's first answer
 _EXAMPLES = 3  # names of each kind that a summary shows
@@ -82,7 +83,7 @@ class LoadReport:
         if self == LoadReport():
             return "no weights loaded"
         shapes = tuple(f"{name} {list(got)} for {list(needed)}" for name, got, needed in self.wrong_shape)
-        parts = [f"{len(self.matched)} tensors loaded"]
+        parts = [f"{counted(len(self.matched), 'tensor')} loaded"]
         for what, names in (("missing", self.missing), ("unexpected", self.unexpected), ("wrong shape", shapes)):
             if names:
                 more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from trainables.data.sources import DataSettings
+from trainables.wording import counted
 
 if TYPE_CHECKING:
     from tuning.data_split import How
@@ -74,10 +75,11 @@ def split(source: Path, target: Path, val: float, test: float, how: "How", seed:
         carry_out(plan, progress=lambda done, total: progress.update(task, completed=done, total=total))
     for name, numbers in plan.counts().items():
         parts = ", ".join(f"{number:,} {printable(label)}" for label, number in list(numbers.items())[:10])
-        more = f" and {len(numbers) - 10} more classes" if len(numbers) > 10 else ""
+        more = f" and {counted(len(numbers) - 10, 'more class', 'more classes')}" if len(numbers) > 10 else ""
         click.echo(f"{name:5} {sum(numbers.values()):6,}  {parts}{more}")
     place = printable(str(target))
-    click.echo(f"{DONE[how]} {len(plan.targets):,} pictures to {place}. In a sweep file: source: folder, path: {place}")
+    done = f"{DONE[how]} {counted(len(plan.targets), 'picture')} to {place}."
+    click.echo(f"{done} In a sweep file: source: folder, path: {place}")
 
 
 @data.command(
@@ -111,4 +113,4 @@ def show(file: str, output: Path | None, pictures: int, epoch: int, sets: tuple[
         console.print(line, soft_wrap=True)
     target = output or Path(f"{name}-data.png")
     count = write_picture(found, target, pictures=pictures, epoch=epoch)
-    console.print(f"Wrote {target}: {count} training pictures as the network sees them.", soft_wrap=True)
+    console.print(f"Wrote {target}: {counted(count, 'training picture')} as the network sees them.", soft_wrap=True)

@@ -81,6 +81,7 @@ def _chosen(formats: str, *, known: tuple[str, ...]) -> tuple[str, ...]:
 def _summary(description: "Description") -> list[str]:
     """What was written, compared and measured."""
     from reports.tables import shown
+    from trainables.wording import counted
 
     checked, measured, recorded = (description.facts[name] for name in ("checked", "measured", "metrics"))
     lines = [
@@ -92,7 +93,8 @@ def _summary(description: "Description") -> list[str]:
     for split in ("val", "test"):
         if found := measured.get(split):
             name = score.removeprefix("val_")
-            lines.append(f"{split}_{name} {shown(found[name])} as exported (fp32, {found['pictures']} pictures)")
+            pictures = counted(found["pictures"], "picture")
+            lines.append(f"{split}_{name} {shown(found[name])} as exported (fp32, {pictures})")
     if "missing" in measured:
         lines.append(f"not measured, for want of the sweep's pictures: {shown(measured['missing'])}")
     return lines

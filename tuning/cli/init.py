@@ -6,8 +6,7 @@ import click
 
 from trainables.errors import UserError
 from trainables.files import replaced
-from tuning.checking import did_you_mean
-from tuning.ready import ready_files, title
+from tuning.ready import likeliest, ready_files, title
 
 
 @click.command(
@@ -30,7 +29,7 @@ def init(name: str | None, output: Path | None, force: bool) -> None:
         return
     source = ready.get(name) or ready.get(f"{name}.yaml")
     if source is None:
-        hint = did_you_mean(name, [*ready, *(known.removesuffix(".yaml") for known in ready)])
+        hint = f"did you mean {near!r}?" if (near := likeliest(name)) else None
         raise UserError("no such ready sweep file", got=name, expected=f"one of {', '.join(ready)}", hint=hint)
     target = output or Path(source.name)
     if target.is_dir():
