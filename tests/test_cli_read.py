@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import reports.predict
 from reports.ledger import Ledger
@@ -29,7 +30,7 @@ from tuning.cli.list import list_
 from tuning.cli.main import main
 from tuning.cli.predict import _said, _with_bar, predict
 from tuning.cli.report import report
-from tuning.cli.show import show
+from tuning.cli.show import _show_trial, show
 from tuning.doctor import Finding, examine, owner_of_script
 
 Invoke = Callable[..., Result]
@@ -112,6 +113,30 @@ def test_show_gathers_equal_reasons(tmp_path: Path, invoke: Invoke) -> None:
     failed = Planned("failed", error="boom")
     make_run(tmp_path, trials=[failed, Planned("complete", values=[1.0]), failed])
     assert invoke(show, "resnet18").stdout.splitlines()[-1] == "failed: trials 0, 2: boom"
+
+
+def test_show_names_the_first_of_many_that_failed(tmp_path: Path, invoke: Invoke) -> None:
+    make_run(tmp_path, trials=[Planned("failed", error="boom")] * 23)
+    last = invoke(show, "resnet18").stdout.splitlines()[-1]
+    assert last == f"failed: trials {', '.join(map(str, range(20)))} and 3 more: boom"
+
+
+def test_one_trial_on_a_terminal_is_shown_in_brief(tmp_path: Path) -> None:
+    """Explored settings and those that are no defaults; what is the same in every epoch in a line."""
+    sweep = Sweep.open(make_run(tmp_path))
+    whole, brief = io.StringIO(), io.StringIO()
+    _show_trial(sweep, 1, Console(file=whole, width=200))
+    _show_trial(sweep, 1, Console(file=brief, width=200, force_terminal=True, color_system=None))
+    settings = [line.split()[0] for line in brief.getvalue().partition("explored")[2].splitlines() if line.strip()]
+    named = ["weights", "image_size", "freeze", "lr", "nesterov", "epochs"]
+    assert settings == [*named, "…"]
+    assert (
+        f"… and {len(sweep.record['spec']['defaults']) - len(named)} at their defaults: tune show" in brief.getvalue()
+    )
+    assert "in every epoch: train_accuracy 0.5, val_loss 0.5, lr 0.01, seconds 1.5" in brief.getvalue()
+    assert "weight_decay" in whole.getvalue()
+    assert "at their defaults" not in whole.getvalue()
+    assert "in every epoch" not in whole.getvalue()
 
 
 def test_show_what_is_not_there(tmp_path: Path, invoke: Invoke) -> None:

@@ -200,7 +200,7 @@ def _times(size: Size) -> str:
 
 
 def _pictures(those: Sized) -> str:
-    return f"{len(those):,} picture{'s' * (len(those) != 1)}"
+    return counted(len(those), "picture")
 
 
 def _unreadable(store: PixelStore) -> Iterator[str]:

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reports.sweep import Sweep
 
 _ROWS_ON_A_TERMINAL = 40
+_NUMBERS = 20  # of trials that failed for one reason
 
 
 @click.command(
@@ -29,7 +30,8 @@ _ROWS_ON_A_TERMINAL = 40
 def show(run: str, runs: Path | str, as_json: bool, number: int | None) -> None:
     """Show how the sweep RUN stands (its folder, or its name under --runs), best trial first.
 
-    Works while the sweep runs. On a terminal the table shows the best 40 trials; piped, it has them all.
+    Works while the sweep runs. On a terminal the table shows the best 40 trials, and of one trial the settings that are
+    explored or not the defaults; piped, they are all there.
     """
     from rich.console import Console
 
@@ -86,26 +88,50 @@ def _show_trial(sweep: "Sweep", number: int, console: "Console") -> None:
             print_line(f"{label} {text}", console=console, style="red" if label == "error" else None)
     for reason in trial.attempts:
         print_line(f"interrupted once: {reason}", console=console, style="yellow")
+    brief = console.is_terminal
     if trial.epochs:
         columns = [name for name in trial.epochs[0] if name not in ("checkpoint", "elapsed")]
+        same = {name: trial.epochs[0][name] for name in columns if brief and _is_the_same(trial.epochs, name)}
+        columns = [name for name in columns if name not in same]
         rows = [tuple(epoch.get(name) for name in columns) for epoch in trial.epochs]
         print_line("", console=console)
         print_table(Table("Epochs", tuple(columns), tuple(rows)), console=console)
+        if same:
+            listed = ", ".join(f"{name} {shown(value)}" for name, value in same.items())
+            print_line(f"in every epoch: {listed}", console=console, style="dim")
     print_line("", console=console)
-    rows = [(name, shown(value), "yes" if name in trial.params else "") for name, value in trial.settings.items()]
+    defaults = sweep.record["spec"]["defaults"]
+    rows = [
+        (name, shown(value), "yes" if name in trial.params else "")
+        for name, value in trial.settings.items()
+        if not brief or name in trial.params or value != defaults.get(name)
+    ]
     print_table(Table("Settings", ("setting", "value", "explored"), tuple(rows)), console=console)
+    if left_out := len(trial.settings) - len(rows):
+        more = f"… and {left_out} at their defaults: tune show {sweep.folder} --trial {number} | less"
+        print_line(more, console=console, style="dim")
+
+
+def _is_the_same(epochs: Sequence[dict[str, Any]], name: str) -> bool:
+    """Whether it is no news after the first of several epochs."""
+    return len(epochs) > 1 and all(epoch.get(name) == epochs[0][name] for epoch in epochs)
 
 
 def _reasons(trials: Sequence["TrialRecord"]) -> list[str]:
-    """Why trials failed: a line for each reason, with the trials that met it."""
+    """Why trials failed: a line for each reason, with the trials that met it, of many the first."""
     numbers = defaultdict(list)
     for trial in trials:
         if trial.state == "failed":
-            numbers[trial.error or "no reason recorded"].append(str(trial.number))
+            numbers[trial.error or "no reason recorded"].append(trial.number)
     return [
-        f"failed: {'trial' if len(those) == 1 else 'trials'} {', '.join(those)}: {reason}"
+        f"failed: {'trial' if len(those) == 1 else 'trials'} {_listed(those)}: {reason}"
         for reason, those in numbers.items()
     ]
+
+
+def _listed(numbers: list[int]) -> str:
+    listed = ", ".join(map(str, numbers[:_NUMBERS]))
+    return f"{listed} and {len(numbers) - _NUMBERS:,} more" if len(numbers) > _NUMBERS else listed
 
 
 def _one(trials: list[dict], number: int) -> dict:
