@@ -8,20 +8,21 @@ must say the same of the sweep's held-out pictures before the folder takes its p
 """
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reports.agreement import Original
 from reports.card import card
 from reports.describing import describe_model
 from reports.folders import refuse_link, replaced_folder
 from reports.formats import FORMATS, Portable, check_formats, write_format
 from reports.held_out import held_out, noise_views, open_pictures, sampled_views
-from reports.measure import TOLERANCE, Measured, Progress, disagreement, measure
+from reports.measure import Measured, Progress, disagreement, measure
 from reports.modelfile import (
     CARD,
     DESCRIPTION,
@@ -44,7 +45,6 @@ from trainables.hardware import all_threads
 # Pictures at most that every format is run on, and the weights alone, which all held-out pictures go through later on.
 CHECKED, CHECKED_WEIGHTS = 64, 8
 _NOISE = 8  # random ones instead, where the sweep's are gone
-_BATCH = 32
 
 
 def export_model(
@@ -120,14 +120,23 @@ def _exported(
     try:
         with replaced_folder(folder) as unfinished:
             description = _write_weights(unfinished, model.network, description)
-            checks = _write_formats(unfinished, model.network, description, formats=formats, store=store)
+            pictures, on = _pictures_to_check(store, description, at_most=CHECKED if formats else CHECKED_WEIGHTS)
+            original = Original(description, model.network, pictures)
+            differences = _write_formats(unfinished, original, formats=formats)
             found = {}
             if store is not None and measured:
                 path = unfinished / PREDICTIONS
                 predictor = Predictor.load(unfinished, device=device)
                 found = measure(predictor, store, path, settings=settings, progress=progress)
-                _check_reproduced(description, found)
-            description = _completed(description, found, checks, missing=missing or "not asked for")
+                _check_reproduced(description, found, original)
+            checked = {
+                "files": list(differences),
+                "pictures": len(pictures),
+                "on": on,
+                "tolerance": original.tolerance,
+                "largest_difference": max(differences.values()),
+            }
+            description = _completed(description, found, checked, missing=missing or "not asked for")
             write_json(unfinished / DESCRIPTION, description.to_json())
             (unfinished / CARD).write_text(card(description), encoding="utf-8", errors="backslashreplace")
     except (OSError, SafetensorError) as error:
@@ -148,47 +157,27 @@ def _write_weights(folder: Path, network: nn.Module, description: Description) -
     return description
 
 
-def _write_formats(
-    folder: Path, network: nn.Module, description: Description, *, formats: tuple[str, ...], store: PixelStore | None
-) -> "_Checks":
-    """Writes each format, and compares it and the weights that are there already with the network."""
-    cpu = torch.device("cpu")
-    at_most = CHECKED if formats else CHECKED_WEIGHTS
-    checks = _Checks(Predictor(description, network, device=cpu), store, at_most=at_most)
-    checks.agree(WEIGHTS, Predictor.load(folder, device=cpu).scores)
-    portable = Portable(network, description) if formats else None
+def _pictures_to_check(store: PixelStore | None, description: Description, *, at_most: int) -> tuple[Tensor, str]:
+    """What every file is run on, uint8 [N, C, S, S], and its name: held-out pictures or, without them, noise."""
+    if store is not None and len(held_out(store)) > 0:
+        return sampled_views(store, description, at_most=at_most), "held-out pictures"
+    return noise_views(description, count=_NOISE), "random pictures"
+
+
+def _write_formats(folder: Path, original: Original, *, formats: tuple[str, ...]) -> dict[str, float]:
+    """Writes each format, and compares it and the weights that are there already with the network.
+
+    Returns the largest difference of each file's scores.
+    """
+    description = original.description
+    differences = {WEIGHTS: original.check(WEIGHTS, Predictor.load(folder, device=torch.device("cpu")).scores)}
+    portable = Portable(original.network, description) if formats else None
     for name in formats:
         assert portable is not None
         size = description.channels, description.image_size, description.image_size
-        checks.agree(FORMATS[name].files[0], write_format(name, portable, folder, size=size))
-    return checks
-
-
-class _Checks:
-    """Compares what the formats give with the original network, on held-out pictures or, without them, on noise."""
-
-    def __init__(self, original: Predictor, store: PixelStore | None, *, at_most: int) -> None:
-        description = original.description
-        some = store is not None and len(held_out(store)) > 0
-        self.pictures = (
-            sampled_views(store, description, at_most=at_most)
-            if store is not None and some
-            else noise_views(description, count=_NOISE)
-        )
-        self.on = "held-out pictures" if some else "random pictures"
-        self.largest = 0.0
-        self.files: list[str] = []
-        self._expected = torch.cat([original.scores(batch) for batch in self.pictures.split(_BATCH)])
-
-    def agree(self, file: str, run: Callable[[Tensor], Tensor]) -> None:
-        """Runs a format on the pictures, first on a single one. RuntimeError when it gives anything else."""
-        with torch.inference_mode():
-            got = torch.cat([run(batch) for batch in (self.pictures[:1], *self.pictures[1:].split(_BATCH))])
-        difference = float((got - self._expected).abs().max()) / max(1.0, float(self._expected.abs().max()))
-        if not difference <= TOLERANCE:
-            raise RuntimeError(f"{file} does not agree with the original: its scores differ by {difference}")
-        self.largest = max(self.largest, difference)
-        self.files.append(file)
+        file = FORMATS[name].files[0]
+        differences[file] = original.check(file, write_format(name, portable, folder, size=size))
+    return differences
 
 
 def _pictures(sweep: Sweep) -> tuple[PixelStore | None, str | None]:
@@ -199,12 +188,12 @@ def _pictures(sweep: Sweep) -> tuple[PixelStore | None, str | None]:
         return None, str(error.what)
 
 
-def _check_reproduced(description: Description, measured: dict[str, Measured]) -> None:
+def _check_reproduced(description: Description, measured: dict[str, Measured], original: Original) -> None:
     """A trial in fp32 on a CPU must have had this very accuracy."""
     recorded = description.facts["metrics"]
-    if recorded["precision"] != "fp32" or "val" not in measured:
+    if recorded["precision"] != "fp32" or "val" not in measured or not disagreement(recorded, measured["val"]):
         return
-    if pictures := disagreement(recorded, measured["val"]):
+    if pictures := disagreement(recorded, measured["val"], noise=original.noise):
         raise RuntimeError(
             f"the exported model is not the trial's: of {measured['val'].pictures} pictures, {pictures} are labelled"
             f" otherwise than val_accuracy {recorded['val_accuracy']} says"
@@ -212,7 +201,7 @@ def _check_reproduced(description: Description, measured: dict[str, Measured]) -
 
 
 def _completed(
-    description: Description, measured: dict[str, Measured], checks: _Checks, *, missing: str
+    description: Description, measured: dict[str, Measured], checked: dict[str, Any], *, missing: str
 ) -> Description:
     """The description with what was measured, or why nothing was, and what was checked."""
     facts = dict(description.facts)
@@ -221,13 +210,7 @@ def _completed(
         **({} if measured else {"missing": missing}),
         **{split: found.to_json() for split, found in measured.items()},
     }
-    facts["checked"] = {
-        "files": checks.files,
-        "pictures": len(checks.pictures),
-        "on": checks.on,
-        "tolerance": TOLERANCE,
-        "largest_difference": checks.largest,
-    }
+    facts["checked"] = checked
     return dataclasses.replace(description, facts=facts)
 
 

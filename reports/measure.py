@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reports.agreement import TOLERANCE
 from reports.held_out import HELD_OUT, view_batches
 from reports.predict import Predictor, as_scores
 from reports.predictions import Add, written
@@ -24,21 +25,24 @@ from trainables.settings import TrialSettings
 from trainables.training.losses import build_loss
 from trainables.training.metrics import Gathered
 
-TOLERANCE = 1e-4  # between two computations in fp32, relative to the largest number, or to 1 where that is more
-
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One split: its metrics by name without the split's, and how many pictures were too close to call.
+    """One split: its metrics by name without the split's, and how sure each picture's class is.
 
-    `ties` are pictures whose two likeliest classes lie within the noise of fp32: which wins may differ by machine.
+    `margins` are, by picture, the distance of the two largest logits, relative to the largest or to 1. Where that lies
+    within the noise of fp32, which class wins may differ by machine. In other tasks than classification there are none.
     """
 
     pictures: int
     metrics: dict[str, float | None]
-    ties: int
+    margins: tuple[float, ...] = ()
+
+    def ties(self, noise: float) -> int:
+        """How many pictures are too close to call."""
+        return sum(margin <= noise for margin in self.margins)
 
     def to_json(self) -> dict[str, Any]:
         return {"pictures": self.pictures, **self.metrics}
@@ -64,28 +68,31 @@ def measure(
     found = {}
     with written(path, task=store.task, classes=store.classes) as add, full_fp32():
         for split, indices in parts.items():
-            gathered, ties = Gathered(torch.device("cpu"), settings=settings, task=store.task), 0
+            gathered = Gathered(torch.device("cpu"), settings=settings, task=store.task)
+            margins: list[float] = []
             for rows, views in view_batches(store, indices, predictor.description):
                 logits, targets = predictor.logits(views), store.targets[rows]
                 gathered.update(loss(logits, targets), logits, targets)
-                ties += _ties(logits)
+                if store.task == "classification":
+                    margins += _margins(logits)
                 _add_rows(add, split, store, rows, as_scores(logits, predictor.description))
                 done += len(rows)
                 progress(done, total)
-            found[split] = Measured(len(indices), gathered.compute(), ties if store.task == "classification" else 0)
+            found[split] = Measured(len(indices), gathered.compute(), tuple(margins))
     return found
 
 
-def disagreement(recorded: Mapping[str, Any], measured: Measured) -> int:
+def disagreement(recorded: Mapping[str, Any], measured: Measured, *, noise: float = TOLERANCE) -> int:
     """By how many pictures the recorded accuracy of `val` differs from the measured one, beyond those too close.
 
+    `noise` is what two computations of the network in fp32 may differ by (`reports.agreement.Original.noise`).
     0 in tasks without one. More than 0 after a trial in fp32 on a CPU means that this is not the trial's model.
     """
     before, now = recorded.get("val_accuracy"), measured.metrics.get("accuracy")
     if before is None or now is None:
         return 0
     difference = abs(before - now) * measured.pictures
-    return max(0, round(difference) - measured.ties)
+    return max(0, round(difference) - measured.ties(noise))
 
 
 def _add_rows(add: Add, split: str, store: PixelStore, rows: Tensor, scores: Tensor) -> None:
@@ -93,12 +100,12 @@ def _add_rows(add: Add, split: str, store: PixelStore, rows: Tensor, scores: Ten
         add(split, store.names[index], store.targets[index].tolist(), row)
 
 
-def _ties(logits: Tensor) -> int:
-    """How many pictures' two best logits are closer than the noise."""
+def _margins(logits: Tensor) -> list[float]:
+    """By picture, how far its best logit is ahead of the next, relative to the largest or to 1."""
     if logits.shape[1] < 2:
-        return 0
+        return []
     first, second = logits.topk(2, dim=1).values.unbind(dim=1)
-    return int((first - second <= TOLERANCE * logits.abs().amax(dim=1).clamp(min=1.0)).sum())
+    return ((first - second) / logits.abs().amax(dim=1).clamp(min=1.0)).tolist()
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from reports.describing import _scores
 from reports.export import export_model
 from reports.formats import FORMATS, Portable, available_formats, check_formats, write_format
 from reports.held_out import open_pictures, view_batches
+from reports.measure import Measured
 from reports.modelfile import FILES, ONNX, PREDICTIONS, PT2, Description, read_description
 from reports.predict import SCORES, Predictor, as_scores
 from reports.predictions import HeldOut, read_predictions, written
@@ -205,6 +208,19 @@ def test_a_model_that_is_not_the_trial_s_is_not_exported(
     with pytest.raises(RuntimeError, match=r"is not the trial's: of \d+ pictures, \d+ are labelled"):
         export_model(Sweep.open(run), tmp_path / "model", number=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("noise", "others"), [(1e-4, 1), (1e-2, 0)])
+def test_pictures_within_a_network_s_own_noise_may_be_labelled_otherwise(
+    exported: Path, noise: float, others: int
+) -> None:
+    """Two pictures are, one of which is too close to call in any network."""
+    description = read_description(exported)
+    description.facts["metrics"]["val_accuracy"] = 1.0
+    found = {"val": Measured(4, {"accuracy": 0.5}, margins=(5e-5, 5e-3, 0.5, 0.5))}
+    context = pytest.raises(RuntimeError, match=f"of 4 pictures, {others} are") if others else nullcontext()
+    with context:
+        export_module._check_reproduced(description, found, SimpleNamespace(noise=noise))
 
 
 def test_a_format_that_disagrees_leaves_the_former_export(
