@@ -10,6 +10,7 @@ With a part of the network frozen, batches are what that part makes of the pictu
 wherever that gives the same: not before the part has stopped moving, and not where pictures are mixed before it.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from trainables.models.build import Model
 from trainables.models.freezing import has_moving_statistics
 from trainables.models.resident import Resident
 from trainables.settings import TrialSettings
+from trainables.training.compiling import Compiled
 from trainables.training.loop import Prepare
 
 
@@ -64,6 +66,7 @@ class Feed:
         self._prepare = prepare
         self._pin_memory = arithmetic.device.type == "cuda"
         self._rests: dict[tuple[int, bool], nn.Module] = {}
+        self._compiled: dict[nn.Module, nn.Module] = {}
         self._shared: Shared | None = None
         if sharing and sharing.bytes:
             self._shared = Shared(
@@ -93,8 +96,9 @@ class Feed:
                 epoch=epoch,
                 pin_memory=self._pin_memory,
             )
-            return Stream(batches, self._prepare, self._model.network, f"nothing{why}")
-        return self._stream(self._shared.training_batches(stages, epoch=epoch), stages, why, training=True)
+            return Stream(batches, self._prepare, self._learner(self._model.network), f"nothing{why}")
+        stream = self._stream(self._shared.training_batches(stages, epoch=epoch), stages, why, training=True)
+        return dataclasses.replace(stream, network=self._learner(stream.network))
 
     def validation(self) -> Stream:
         """The validation pictures, in the order of their indices."""
@@ -113,6 +117,14 @@ class Feed:
             self._rests[stages, training] = self._resident.anatomy.rest(self._model.network, stages, training=training)
         name = self._model.facts.stages[stages - 1].name
         return Stream(batches, self._prepare.features, self._rests[stages, training], name)
+
+    def _learner(self, network: nn.Module) -> nn.Module:
+        """The network, or the rest of it, as it is trained."""
+        if not self._settings.compile:
+            return network
+        if network not in self._compiled:  # the last one goes with the layers that were frozen
+            self._compiled = {network: Compiled(network, batch_size=self._settings.batch_size)}
+        return self._compiled[network]
 
     def _stages(self, obstacle: str | None, *, views: bool) -> tuple[int | None, str]:
         """Behind how many stages rows are shared, None for not at all; and why not behind all that are frozen.

@@ -39,6 +39,7 @@ from trainables.models.weights import Weights
 from trainables.places import Place, place_at
 from trainables.ray_nodes import check_run_is_seen, store_here, weights_here
 from trainables.settings import TrialSettings
+from trainables.training.compiling import keep_compiled
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,9 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
 def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, Any]]:
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)
+    cache = Path(job.cache or cache_folder())
+    if job.settings.compile:
+        keep_compiled(cache)
     run, job = place_at(job.run), _with_files_here(job)
     store = _open_store(job.store)
     mark_used(Path(job.store))
@@ -128,7 +132,7 @@ def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, An
         weights=job.weights,
         resume=_resumed(run, job.checkpoint) if job.checkpoint else None,
         device=device,
-        sharing=Sharing(Path(job.cache or cache_folder()), job.sharing_bytes),
+        sharing=Sharing(cache, job.sharing_bytes),
     )
     for result in epochs:
         checkpoint = checkpoint_path(job.number, result.epoch)

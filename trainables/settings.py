@@ -329,6 +329,13 @@ class TrialSettings:
     precision: Annotated[
         Precision, Doc("Arithmetic of the network: `auto` takes bf16 where the hardware has it, else fp32.")
     ] = "auto"
+    compile: Annotated[
+        bool,
+        Doc(
+            "Compile the training of what is not frozen (torch.compile): faster steps, after some tens of seconds in"
+            " which a first trial compiles, and a few for each later one. It needs a C++ compiler."
+        ),
+    ] = False
     seed: Annotated[int, Ge(0), Lt(2**31), Doc("Seed of initial weights, order and dropout.")] = 0
 
 

@@ -40,6 +40,7 @@ from trainables.files import flush_folder, replaced, write_json
 from trainables.hardware import describe_hardware
 from trainables.models.build import foreseen
 from trainables.models.weights import Weights, resolve_weights
+from trainables.training.compiling import check_compiler
 from tuning.crosschecks import advice
 from tuning.space import combinations
 from tuning.spec import Spec
@@ -66,6 +67,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
     reading_s = time.monotonic() - began
     check_targets(spec, store)
+    _check_compiler(spec)
     weights = _find_weights(spec, classes=store.classes, console=console)
     record = {
         "schema": SCHEMA,
@@ -154,6 +156,7 @@ def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]
             hint="start a new sweep with --name for larger pictures",
         )
     check_targets(spec, store)
+    _check_compiler(spec)
     for name, by_model in sweep.record["weights"].items():
         for model in by_model:
             weights_here(sweep, {"weights": name, "model": model})
@@ -199,6 +202,11 @@ def _short_side(spec: Spec) -> int:
     """Pictures are kept at the largest size that any trial may want."""
     sizes = (spec.settings_for(params) for params in combinations(spec.space, {"image_size", "center_crop"}))
     return max(short_side_for(settings.image_size, settings.center_crop) for settings in sizes)
+
+
+def _check_compiler(spec: Spec) -> None:
+    if any(spec.settings_for(params).compile for params in combinations(spec.space, {"compile"})):
+        check_compiler()
 
 
 def _find_weights(spec: Spec, *, classes: Sequence[str], console: Console) -> dict[str, dict[str, Any]]:
