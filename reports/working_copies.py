@@ -24,7 +24,7 @@ from reports.modelfile import BEST, DESCRIPTION
 from reports.record import RECORD
 from reports.remote_journal import JournalParts
 from trainables.bucket import Bucket, joined
-from trainables.data.cache import cache_folder
+from trainables.data.cache import COPIES, cache_folder
 from trainables.errors import UserError
 from trainables.files import write_json
 
@@ -107,7 +107,7 @@ def runs_at(url: str) -> list[Path]:
 def _home(url: str) -> Home:
     """The home at a URL, with the copy that there is or would be. UserError where the storage cannot be used."""
     above, name = _cut(url)
-    folder = cache_folder() / "runs" / hashlib.sha256(above.encode()).hexdigest()[:12] / name
+    folder = cache_folder() / COPIES / hashlib.sha256(above.encode()).hexdigest()[:12] / name
     home = home_of(folder) or Home(folder, joined(above, name), copy=secrets.token_hex(8))
     home.bucket.check()
     return home

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from trainables.data.cache import cache_folder, entries
+from trainables.data.cache import COPIES, cache_folder, entries
 from trainables.wording import counted
 
 PACKAGES = ("tuneyard", "torch", "torchvision", "ray", "optuna", "pandas", "click", "pydantic", "safetensors")
@@ -49,6 +49,7 @@ def examine() -> Iterator[Finding]:
     yield from _hardware()
     yield from (_command(name) for name in COMMANDS)
     yield from _cache(cache_folder())
+    yield from _working_copies(cache_folder())
 
 
 def _package(name: str) -> Finding:
@@ -114,6 +115,14 @@ def _cache(cache: Path) -> Iterator[Finding]:
         sizes[entry.kind].append(entry.bytes)
     for kind, those in sizes.items():
         yield Finding(f"cache, {kind}", f"{counted(len(those), 'entry', 'entries')}, {mb(sum(those))}")
+
+
+def _working_copies(cache: Path) -> Iterator[Finding]:
+    """Of runs that are at home on object storage."""
+    copies = [copy for copy in (cache / COPIES).glob("*/*") if copy.is_dir()]
+    if copies:
+        size = sum(path.stat().st_size for copy in copies for path in copy.rglob("*") if path.is_file())
+        yield Finding("working copies", f"{len(copies)} of runs on object storage, {mb(size)}, in {cache / COPIES}")
 
 
 def mb(size: int) -> str:

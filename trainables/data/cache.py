@@ -20,6 +20,8 @@ from filelock import FileLock, Timeout
 from trainables.errors import UserError
 
 VARIABLE = "TUNEYARD_CACHE"
+# Working copies of runs on object storage (`reports.working_copies`): unmarked, so neither listed nor cleared.
+COPIES = "runs"
 TAG_NAME = "CACHEDIR.TAG"
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by tuneyard; everything here can be computed again.\n"
 

@@ -30,7 +30,7 @@ def list_(runs: Path | str, as_json: bool) -> None:
         except UserError as error:  # a damaged sweep must not hide the others
             click.echo(f"left out: {error}", err=True)
             continue
-        sweeps.append({**stand, "folder": str(folder), "created": sweep.record.get("created")})
+        sweeps.append({**stand, "folder": sweep.address, "created": sweep.record.get("created")})
     if as_json:
         click.echo(json.dumps({"schema": 1, "sweeps": sweeps}, indent=2))
     elif not sweeps:
