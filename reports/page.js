@@ -27,7 +27,7 @@
 
   const axis = () => ({
     gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true,
-    exponentformat: "power", tickfont: { color: colour("muted") }, title: { font: { color: colour("muted"), size: 12 } },
+    exponentformat: "power", minexponent: 9, tickfont: { color: colour("muted") }, title: { font: { color: colour("muted"), size: 12 } },
   });
 
   const merged = (base, over) => {

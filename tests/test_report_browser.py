@@ -111,6 +111,16 @@ def test_every_chart_is_drawn_and_nothing_complains(chromium: str, report: Path,
     assert seen["waiting"] == 0
 
 
+def test_axes_of_large_values_are_written_without_powers(chromium: str, tmp_path: Path) -> None:
+    trials = [Planned("complete", values=[239041.27, 212345.6]), Planned("complete", values=[480000.5])]
+    run = make_run(tmp_path, trials=trials, metric="val_mae")
+    write_report(Sweep.open(run), run / "report")
+    script = """seen.ticks = $$('[data-figure="history-trials"] .ytick text').map((text) => text.textContent);"""
+    seen = act(chromium, run / "report" / "index.html", script, tmp_path)
+    assert len(seen["ticks"]) > 2
+    assert all(re.fullmatch(r"[\d,]+", tick) for tick in seen["ticks"])
+
+
 def test_the_policy_stops_a_script_that_slipped_in(chromium: str, report: Path, tmp_path: Path) -> None:
     report.write_text(
         report.read_text(encoding="utf-8").replace("</h1>", "</h1><script>document.title='owned'</script>")
