@@ -11,6 +11,7 @@ import torch
 
 from conftest import make_pictures
 from trainables.checkpoint import Snapshot
+from trainables.data.loaders import training_batches
 from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
@@ -18,6 +19,7 @@ from trainables.finetune import finetune
 from trainables.hardware import CONTEXT_BYTES, gpu_share, limit_gpu_memory, pick_device, release_gpu_memory
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
+from trainables.training.compiling import keep_compiled
 
 pytestmark = [
     pytest.mark.gpu,
@@ -67,6 +69,27 @@ def test_an_epoch_and_the_next_from_its_snapshot(
     # cuDNN sums in no fixed order, so a GPU repeats itself only nearly.
     assert again.train_loss == pytest.approx(second.train_loss, rel=0.05)
     assert again.lr == second.lr
+
+
+def test_a_compiled_trial_goes_on_from_its_snapshot(store: PixelStore, tmp_path: Path) -> None:
+    keep_compiled(tmp_path)
+    settings = TrialSettings(
+        model="small_cnn", weights="none", image_size=32, center_crop=1.0, batch_size=6, epochs=2, compile=True
+    )
+    epochs = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS)
+    first = next(epochs).snapshot()
+    second = next(epochs)
+    (again,) = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS, resume=first)
+    assert again.train_loss == pytest.approx(second.train_loss, rel=0.05)
+
+
+def test_batches_made_ahead_are_pinned(store: PixelStore) -> None:
+    settings = TrialSettings(image_size=32, augment="strong", batch_size=6)
+    plain, pinned = (
+        list(training_batches(store, settings=settings, data_seed=0, epoch=1, pin_memory=pin)) for pin in (False, True)
+    )
+    assert all(images.is_pinned() for images, _ in pinned)
+    assert all(torch.equal(ours, theirs) for (ours, _), (theirs, _) in zip(pinned, plain, strict=True))
 
 
 def test_a_share_of_the_memory_and_its_return() -> None:

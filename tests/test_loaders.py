@@ -9,6 +9,7 @@ import torch
 from trainables.data.catalog import Catalog
 from trainables.data.loaders import evaluation_batches, training_batches, training_order
 from trainables.data.pixels import build_store
+from trainables.data.prefetching import Prefetched
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
 from trainables.data.transforms import UNIFORMS, training_view, uniforms, validation_view
@@ -127,3 +128,11 @@ def test_batches_are_the_same_with_worker_processes(store):
     assert same(batches(store), batches(store, workers=2))
     with_workers = evaluation_batches(store, "val", settings=replace(SETTINGS, workers=2), batch_size=3)
     assert same(list(evaluation_batches(store, "val", settings=SETTINGS, batch_size=3)), list(with_workers))
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
+def test_batches_for_a_gpu_are_the_same_and_made_ahead(store):
+    for_gpu = training_batches(store, settings=SETTINGS, data_seed=0, epoch=1, pin_memory=True)
+    assert isinstance(for_gpu, Prefetched)
+    assert same(batches(store), list(for_gpu))
+    assert same(batches(store), list(for_gpu)), "as often as one likes"

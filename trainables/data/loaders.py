@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from trainables.data.prefetching import Prefetched
 from trainables.data.store import PixelStore
 from trainables.data.transforms import UNIFORMS, training_view, uniforms, validation_view
 from trainables.errors import TrialError
@@ -101,9 +102,9 @@ def training_order(indices: Tensor, *, seed: int, epoch: int) -> Tensor:
     return indices[torch.from_numpy(np.argsort(keys, kind="stable"))]
 
 
-def _loader(views: Views, plan: list[Tensor], *, workers: int, pin_memory: bool) -> DataLoader:
+def _loader(views: Views, plan: list[Tensor], *, workers: int, pin_memory: bool) -> Iterable[Batch]:
     workers = min(workers, len(plan))
-    return DataLoader(
+    loader = DataLoader(
         views,
         batch_sampler=[batch.tolist() for batch in plan],
         collate_fn=_as_it_is,
@@ -113,6 +114,8 @@ def _loader(views: Views, plan: list[Tensor], *, workers: int, pin_memory: bool)
         # A generator of its own: without one, every pass would draw from the global one, which belongs to the trial.
         generator=torch.Generator(),
     )
+    # A GPU computes by itself what it was told to, which leaves this process time for the next views.
+    return Prefetched(loader) if pin_memory and not workers else loader
 
 
 def _as_it_is(batch: Any) -> Any:
