@@ -332,8 +332,8 @@ class TrialSettings:
     compile: Annotated[
         bool,
         Doc(
-            "Compile the training of what is not frozen (torch.compile): faster steps, after some tens of seconds in"
-            " which a first trial compiles, and a few for each later one. It needs a C++ compiler."
+            "Compile what is trained (torch.compile) for batches of `batch_size`. The first trial with a network takes"
+            " tens of seconds longer, later ones about two; a CPU gains little or nothing. It needs a C++ compiler."
         ),
     ] = False
     seed: Annotated[int, Ge(0), Lt(2**31), Doc("Seed of initial weights, order and dropout.")] = 0
