@@ -72,6 +72,11 @@ def test_a_smaller_batch_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(compiled.parameters()) == list(network.parameters())
 
 
+def test_batches_of_one_are_told_of_as_ever(store: PixelStore) -> None:
+    with pytest.raises(TrialError, match="a batch of one picture"):
+        next(trial(dataclasses.replace(BASE, batch_size=1, compile=True), store))
+
+
 @pytest.mark.parametrize("missing", ["compiler", "headers"])
 def test_what_is_missing_is_told(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if missing == "compiler":

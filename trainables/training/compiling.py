@@ -44,7 +44,8 @@ class Compiled(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """TrialError where torch cannot compile the network."""
-        if len(pictures) != self._batch_size:
+        # What BatchNorm says of a single picture, it says in its own words only where nothing is compiled.
+        if len(pictures) != self._batch_size or len(pictures) == 1:
             return self._network(pictures)
         try:
             return self._fast(pictures)
