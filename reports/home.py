@@ -2,7 +2,7 @@
 
     home = home_of(folder)       # None for a run that is at home in its folder
     home.pull()                  # the record, as it is there
-    home.push("report")          # a file or folder of the copy, as it is here
+    home.push_made("report")     # a folder of the copy, as it is here
 
 The copy is a run's folder like any other, made by `working_copies`; a driver works in it, and `tuning.mirror` keeps
 the home up to date. At home:
@@ -13,17 +13,21 @@ the home up to date. At home:
   trials/  report/  best/  logs/ …     as in a run's folder; checkpoints are written and read here alone
 """
 
+import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from reports.drivers import DRIVER, LOCK
+from reports.folders import replaced_folder
 from reports.ledger import JOURNAL
 from reports.record import RECORD
 from reports.remote_journal import read_journal
 from trainables.bucket import Bucket
+from trainables.data.cache import COPIES, cache_folder
 from trainables.errors import UserError
 from trainables.files import replaced
 
@@ -33,12 +37,10 @@ NOTE = "home.json"
 PULLING = ".pull.lock"
 # A driver that has said nothing for so long is not shown as at work.
 SILENT_S = 60.0
-# What is only here, or gets home in a way of its own.
-_OWN = (JOURNAL, DRIVER, NOTE, "trials")
 
 
 class Home:
-    """The home of the run whose working copy is `folder`."""
+    """The home of the run whose working copy is `folder`; `copy` names that among other copies of the run."""
 
     def __init__(self, folder: Path, url: str, *, copy: str) -> None:
         self.folder, self.url, self.copy = folder, url, copy
@@ -56,8 +58,7 @@ class Home:
         again.
 
         Raises:
-            UserError: there is no sweep.
-            OSError: the storage fails.
+            UserError: there is no sweep, or the storage fails.
         """
         record = self.bucket.read(RECORD)
         if record is None:
@@ -74,29 +75,34 @@ class Home:
         with replaced(self.folder / RECORD) as file:
             file.write_bytes(record)
 
+    def pull_folder(self, name: str) -> None:
+        """Brings a folder of files, such as `best`, as it is at home; nothing where there is none."""
+        if names := self.bucket.files(name):
+            with replaced_folder(self.folder / name) as unfinished:
+                for file in names:
+                    self.bucket.get(f"{name}/{file}", unfinished / file)
+
+    def push_record(self, *, new: bool = False) -> None:
+        """Copies home what a driver changes beside the journal: models to start from, and last `sweep.json`, as that
+        says that a sweep is there. `new`: the sweep file too, which from then on is the user's, and edited there."""
+        for folder in self.folder.glob("start-*"):
+            self.push(folder.name)
+        self.push(*([FILE] if new else []), RECORD)
+
     def push(self, *names: str) -> None:
-        """Copies files and folders of the working copy home; what a folder no longer has goes there too."""
+        """Copies files home, and the files directly in folders."""
         for name in names:
             path = self.folder / name
-            if path.is_dir():
-                there = set(self.bucket.files(name))
-                for file in _files(path):
-                    self.bucket.put(str(file.relative_to(self.folder)), file)
-                for gone in there - {file.name for file in path.iterdir()}:
-                    self.bucket.remove(f"{name}/{gone}")
-            elif path.is_file():
-                self.bucket.put(name, path)
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                if file.is_file() and not file.is_symlink() and not file.name.startswith("."):
+                    self.bucket.put(file.relative_to(self.folder).as_posix(), file)
 
-    def push_all(self) -> None:
-        """Copies all home but what gets there in ways of its own; the record last, as it says that a sweep is there."""
-        names = {p.name for p in self.folder.iterdir() if not p.name.startswith(".") and not p.is_symlink()}
-        self.push(*sorted(names - {*_OWN, RECORD}), RECORD)
-
-    def get_folder(self, name: str) -> Path:
-        """A folder of files, such as `best`, as it is at home."""
-        for file in self.bucket.files(name):
-            self.bucket.get(f"{name}/{file}", self.folder / name / file)
-        return self.folder / name
+    def push_made(self, name: str) -> None:
+        """Copies home a folder that was just made, such as `report`: what it no longer has goes there too."""
+        self.push(name)
+        here = {path.name for path in (self.folder / name).iterdir()}
+        for gone in set(self.bucket.files(name)) - here:
+            self.bucket.remove(f"{name}/{gone}")
 
     def driver(self) -> dict[str, Any] | None:
         """Who drives the run from another copy, as `{pid, host, since, …}`; None where nobody said so lately."""
@@ -118,15 +124,20 @@ class Home:
 
 
 def home_of(folder: Path) -> Home | None:
-    """The home of a working copy; None for any other run's folder."""
+    """The home of a working copy; None for any other run's folder.
+
+    A note elsewhere than where the copy of its URL belongs counts for nothing: a stranger's run would decide where is
+    written to.
+    """
     note = _read(folder / NOTE)
     if note is None:
         return None
     try:
         known = json.loads(note)
-        return Home(folder, known["url"], copy=known["copy"])
+        url, copy = str(known["url"]), str(known["copy"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError("damaged", where=str(folder / NOTE), hint="remove this working copy's folder") from error
+    return Home(folder, url, copy=copy) if copy_folder(url).resolve() == folder.resolve() else None
 
 
 def address_of(folder: Path) -> str:
@@ -135,8 +146,22 @@ def address_of(folder: Path) -> str:
     return home.url if home else str(folder)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+def copy_folder(url: str) -> Path:
+    """Where on this machine the working copy of a run at a URL belongs."""
+    above, name = cut(url)
+    return cache_folder() / COPIES / hashlib.sha256(above.encode()).hexdigest()[:12] / name
+
+
+def cut(url: str) -> tuple[str, str]:
+    """A run's URL as that of all runs there, and its name. UserError where it has none that a URL can have."""
+    found = re.fullmatch(r"(\w+://[^?#]*?)/([\w.-]+)/*(\?.*)?", url, re.ASCII)
+    if found is None or found[2] in (".", ".."):
+        raise UserError(
+            "no run is named",
+            where=url,
+            expected="such as s3://bucket/sweeps/my: letters, digits, '-', '_' and '.' in its name",
+        )
+    return f"{found[1]}{found[3] or ''}", found[2]
 
 
 def _read(path: Path) -> bytes | None:

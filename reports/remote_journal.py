@@ -6,13 +6,13 @@
     read_journal(bucket)                      # bytes
 
 Each driver writes under a name of its own, its life, and `journal.json` says whose counts. So a driver that was taken
-for dead cannot write into the journal of the one after it.
+for dead does not write into the journal of the one after it, and finds out that its own counts no more.
 """
 
 import re
 from pathlib import Path
 
-from trainables.bucket import Bucket, joined
+from trainables.bucket import Bucket, StorageError, joined
 from trainables.errors import UserError
 
 CURRENT, FOLDER = "journal.json", "journal"
@@ -28,13 +28,19 @@ class JournalParts:
         self._counts = False
 
     def bring(self, path: Path) -> None:
-        """Brings what the journal has beyond what was sent; whole lines alone. OSError where the storage fails."""
+        """Brings what the journal has beyond what was sent; whole lines alone.
+
+        Raises:
+            StorageError: the storage fails, or another driver's journal counts by now.
+        """
         with path.open("rb") as file:
             start = self._sent // PART * PART
             file.seek(start)
             news = file.read()
         news = news[: news.rfind(b"\n") + 1]
         if start + len(news) > self._sent:
+            if self._counts and _current(self._bucket) != self.life:
+                raise StorageError("another driver's journal counts by now", where=self._bucket.url)
             for at in range(0, len(news), PART):
                 self._bucket.write(_part(self.life, (start + at) // PART), news[at : at + PART])
             self._sent = start + len(news)
@@ -42,7 +48,7 @@ class JournalParts:
             before = _current(self._bucket)
             self._bucket.write_json(CURRENT, {"life": self.life})
             self._counts = True
-            if before is not None:
+            if before not in (None, self.life):
                 self._bucket.remove_folder(f"{FOLDER}/{before}")
 
 

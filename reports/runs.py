@@ -5,6 +5,7 @@ sweep = Sweep.open(find_run("s3://bucket/sweeps/resnet18", runs=Path("runs")))  
 folders = run_folders(Path("runs"))
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reports.record import RECORD
@@ -14,16 +15,19 @@ from trainables.bucket import is_url, joined
 from trainables.errors import UserError
 
 
-def find_run(run: str, *, runs: Path | str) -> Path:
+def find_run(run: str, *, runs: Path | str, folders: Sequence[str] = ()) -> Path:
     """A run's folder, given as a path, as a URL, or as a name under `runs`, which may be a URL too.
+
+    Args:
+        folders: what is to be fetched beside the record, where the run is at a URL.
 
     Raises:
         UserError: there is no such run; the message names those that are there.
     """
     if is_url(run):
-        return fetched(run)
+        return fetched(run, folders=folders)
     if isinstance(runs, str):
-        return fetched(joined(runs, run))
+        return fetched(joined(runs, run), folders=folders)
     for folder in (Path(run), runs / run):
         if (folder / RECORD).is_file():
             return folder
@@ -52,10 +56,13 @@ def list_runs(runs: Path | str) -> list[Sweep]:
     return sweeps
 
 
-def run_folders(runs: Path | str) -> list[Path]:
-    """The folders directly under `runs` that hold a sweep's record, whole or damaged, by name."""
+def run_folders(runs: Path | str, *, tell: Callable[[UserError], object] = lambda error: None) -> list[Path]:
+    """The folders directly under `runs` that hold a sweep's record, whole or damaged, by name.
+
+    At a URL they are fetched first; of one that cannot be, `tell` hears.
+    """
     if isinstance(runs, str):
-        return runs_at(runs)
+        return list(runs_at(runs, tell=tell))
     if not runs.is_dir():
         return []
     return [f for f in sorted(runs.iterdir()) if (f / RECORD).is_file() and not f.name.startswith(".")]

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reports.drivers import driver_of
-from reports.home import Home, address_of, home_of
+from reports.home import Home, home_of
 from reports.ledger import Ledger, TrialRecord, best_of
 from reports.record import METRICS, RECORD, SCHEMA, read_record
 from trainables.data.catalog import Task
 from trainables.errors import UserError
-from trainables.places import Place, place_at
+from trainables.places import Folder, Place
 
 if TYPE_CHECKING:
     from reports.database import Database
@@ -58,12 +58,12 @@ class Sweep:
     @property
     def address(self) -> str:
         """What the user calls the run by: its folder, or its home's URL."""
-        return address_of(self.folder)
+        return self.home.url if self.home else str(self.folder)
 
     @property
     def place(self) -> Place:
         """Where its checkpoints are."""
-        return place_at(self.address)
+        return self.home.bucket if self.home else Folder(self.folder)
 
     @property
     def metric(self) -> str:

@@ -10,12 +10,12 @@ import pytest
 from reports.home import Home, home_of
 from reports.ledger import JOURNAL
 from reports.remote_journal import JournalParts, read_journal
-from reports.runs import find_run, run_folders
+from reports.runs import find_run, list_runs, run_folders
 from reports.sweep import Sweep, describe
-from reports.working_copies import fetched, settled
+from reports.working_copies import fetched, model_at, settle, unsettled
 from runs import make_run
 from simulation import Crash, CrashingJournal, Simulation, small_spec
-from trainables.bucket import Bucket, joined, trouble
+from trainables.bucket import Bucket, StorageError, joined, trouble
 from trainables.errors import UserError
 from trainables.places import Place, place_at
 from tuning import lease as leases
@@ -91,6 +91,9 @@ def test_what_a_block_that_fails_wrote_is_not_kept(tmp_path: Path) -> None:
         ("s3://bucket", "no run is named"),
         ("s3://bucket/..", "no run is named"),
         ("s3:///x/my", "bucket"),
+        ("s3://bucket/my#2", "no run is named"),
+        ("s3://bucket/my sweep", "no run is named"),
+        ("s3://me:secret@bucket/my", "s3://…: a URL with credentials"),
     ],
 )
 def test_a_url_that_cannot_be_one(url: str, said: str) -> None:
@@ -128,13 +131,13 @@ def test_a_storage_that_does_not_answer_is_tried_again(tmp_path: Path, monkeypat
     bucket.__dict__["_opened"] = (Away(), bucket._opened[1])
     assert bucket.read("a") == b"content"
     failures += [OSError("AWS Error ACCESS_DENIED during GetObject operation: no")] * 2
-    with pytest.raises(OSError, match="run fails: no"):
+    with pytest.raises(StorageError, match="run/a: the object storage fails: got 'no'"):
         bucket.read("a")
     assert len(failures) == 1, "what is denied is not asked for again"
     failures *= 1000
     monkeypatch.setattr("trainables.bucket.PATIENCE_S", 0.05)
     monkeypatch.setattr("trainables.bucket._FINAL", ())
-    with pytest.raises(OSError, match="run fails: no"):
+    with pytest.raises(StorageError, match="the object storage fails"):
         bucket.read("a")
 
 
@@ -158,7 +161,8 @@ def test_a_journal_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path.write_bytes(b"another\n")
     later.bring(path)
     path.write_bytes(written + b"late\n")
-    parts.bring(path)
+    with pytest.raises(StorageError, match="another driver's journal counts"):
+        parts.bring(path)
     assert read_journal(bucket) == b"another\n"
 
 
@@ -175,20 +179,20 @@ def test_a_note_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
 # homes and their working copies
 
 
-def make(tmp_path: Path, url: str, *, study: str = "my-1") -> Path:
-    def folder(above: Path) -> Path:
-        run = make_run(above, name="my")
-        record = json.loads((run / "sweep.json").read_text())
-        (run / "sweep.json").write_text(json.dumps({**record, "study": study}))
-        (run / "sweep.yaml").write_text("as given")
-        return run
-
-    return settled(url, folder)
+def make(url: str, *, study: str = "my-1") -> Path:
+    """A new run, as `driver.begin` makes one."""
+    home = unsettled(url)
+    run = make_run(home.folder.parent, name=home.folder.name)
+    record = json.loads((run / "sweep.json").read_text())
+    (run / "sweep.json").write_text(json.dumps({**record, "study": study}))
+    (run / "sweep.yaml").write_text("as given")
+    settle(home)
+    return run
 
 
 def test_a_run_is_found_by_its_url(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on_machine("first", tmp_path, monkeypatch)
-    made = make(tmp_path, url)
+    made = make(url)
     on_machine("second", tmp_path, monkeypatch)
     runs = url.removesuffix("/my")
     for folder in (find_run(url, runs=Path("runs")), find_run("my", runs=runs), *run_folders(runs)):
@@ -199,13 +203,13 @@ def test_a_run_is_found_by_its_url(tmp_path: Path, url: str, monkeypatch: pytest
     with pytest.raises(UserError, match="no such sweep"):
         find_run("your", runs=runs)
     with pytest.raises(UserError, match="this sweep exists"):
-        make(tmp_path, url)
+        make(url)
     assert home_of(tmp_path) is None
 
 
 def test_which_journal_counts(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on_machine("first", tmp_path, monkeypatch)
-    first = make(tmp_path, url)
+    first = make(url)
     home = home_of(first)
     assert home is not None
     ahead = (first / JOURNAL).read_bytes() + b'{"late": 1}\n'
@@ -223,7 +227,7 @@ def test_which_journal_counts(tmp_path: Path, url: str, monkeypatch: pytest.Monk
     (first / "best").mkdir()
     shutil.rmtree(url.removeprefix("file://"))
     on_machine("second", tmp_path, monkeypatch)
-    make(tmp_path, url, study="my-2")
+    make(url, study="my-2")
     on_machine("first", tmp_path, monkeypatch)
     assert Sweep.open(fetched(url)).record["study"] == "my-2"
     assert not (first / "best").exists()
@@ -231,20 +235,80 @@ def test_which_journal_counts(tmp_path: Path, url: str, monkeypatch: pytest.Monk
 
 def test_folders_get_home_as_they_are(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on_machine("first", tmp_path, monkeypatch)
-    run = make(tmp_path, url)
+    run = make(url)
     home = home_of(run)
     assert home is not None
-    (run / "best").mkdir()
-    (run / "best" / "old").write_text("old")
-    (run / "logs" / "deep").mkdir(parents=True)
-    (run / "logs" / "deep" / "log").write_text("log")
-    home.push_all()
+    for name in ("best/old", "logs/trial-1.txt", "logs/.tmp"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text(name)
+    home.push_made("best")
+    home.push("logs")
     (run / "best" / "old").unlink()
     (run / "best" / "new").write_text("new")
-    home.push("best")
-    assert home.bucket.files("best") == ["new"]
-    assert home.bucket.read("logs/deep/log") == b"log"
+    home.push_made("best")
+    (run / "logs" / "trial-1.txt").unlink()
+    home.push("logs")
+    assert home.bucket.files("best") == ["new"], "as it was made last"
+    assert home.bucket.files("logs") == ["trial-1.txt"], "other machines' logs stay"
     assert not home.bucket.has("home.json")
+
+
+def test_the_sweep_file_at_home_is_the_users(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machine("first", tmp_path, monkeypatch)
+    run = make(url)
+    home = home_of(run)
+    assert home is not None
+    with leased(home, say=print) as lease, mirrored(lease, journal=run / JOURNAL, say=print):
+        home.bucket.write("sweep.yaml", b"edited")
+    assert home.bucket.read("sweep.yaml") == b"edited"
+    assert (fetched(url) / "sweep.yaml").read_text() == "edited"
+
+
+def test_a_model_is_the_homes(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machine("first", tmp_path, monkeypatch)
+    make(url)
+    home = home_of(fetched(url))
+    assert home is not None
+    home.bucket.write("best/model.json", b"{}")
+    home.bucket.write("best/model.onnx", b"")
+    assert sorted(path.name for path in model_at(url).iterdir()) == ["model.json", "model.onnx"]
+    home.bucket.remove("best/model.onnx")
+    assert model_at(f"{url}/best") == fetched(url) / "best"
+    assert [path.name for path in model_at(url).iterdir()] == ["model.json"]
+    with pytest.raises(UserError, match="no such sweep"):
+        model_at(f"{url}x")
+
+
+def test_a_note_in_a_strangers_run_counts_for_nothing(tmp_path: Path, url: str) -> None:
+    run = make_run(tmp_path, name="my")
+    (run / "home.json").write_text(json.dumps({"url": url, "copy": "1"}))
+    assert home_of(run) is None
+    assert Sweep.open(run).address == str(run)
+
+
+def test_one_bad_run_hides_no_others(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machine("first", tmp_path, monkeypatch)
+    make(url)
+    runs = url.removesuffix("/my")
+    Bucket(runs).write("bad/sweep.json", b"{}")
+    told: list[UserError] = []
+    assert [folder.name for folder in run_folders(runs, tell=told.append)] == ["my"]
+    assert len(told) == 1
+    assert [sweep.name for sweep in list_runs(runs)] == ["my"]
+
+
+def test_another_sweep_was_made_meanwhile(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machine("first", tmp_path, monkeypatch)
+    late = unsettled(url)
+    make_run(late.folder.parent, name="my")
+    on_machine("second", tmp_path, monkeypatch)
+    make(url)
+    before = read_journal(late.bucket)
+    on_machine("first", tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="this sweep exists"):
+        settle(late)
+    assert read_journal(late.bucket) == before
+    assert Sweep.open(fetched(url)).record["study"] == "my-1"
 
 
 # one driver at a time
@@ -256,7 +320,7 @@ def test_a_driver_that_lives_is_found_out(tmp_path: Path, url: str, monkeypatch:
     monkeypatch.setattr(leases, "_LOOK_AGAIN_S", 0.02)
     lines: list[str] = []
     on_machine("first", tmp_path, monkeypatch)
-    here = home_of(make(tmp_path, url))
+    here = home_of(make(url))
     on_machine("second", tmp_path, monkeypatch)
     there = home_of(fetched(url))
     assert here is not None
@@ -285,7 +349,7 @@ def test_a_dead_drivers_run_is_taken_over(tmp_path: Path, url: str, monkeypatch:
     monkeypatch.setattr(leases, "_LOOK_AGAIN_S", 0.02)
     lines: list[str] = []
     on_machine("first", tmp_path, monkeypatch)
-    here = home_of(make(tmp_path, url))
+    here = home_of(make(url))
     assert here is not None
     dead = Lease(here)
     dead._write()
@@ -297,11 +361,50 @@ def test_a_dead_drivers_run_is_taken_over(tmp_path: Path, url: str, monkeypatch:
     assert there is not None
     with leased(there, say=lines.append) as held:
         assert "may be at work on this sweep" in lines[0]
-        time.sleep(0.06)
-        with pytest.raises(OSError, match="was taken over by process"):
+        with pytest.raises(UserError, match="was taken over by another driver: got 'process"):
             dead.check()
-        time.sleep(0.06)
+        time.sleep(0.2)
         held.check()
+
+
+def test_a_driver_that_lost_its_run_spoils_nothing(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that began in the same moment, or one that was asleep while another took over."""
+    on_machine("first", tmp_path, monkeypatch)
+    run = make(url)
+    home = home_of(run)
+    assert home is not None
+    early, late = Lease(home), Lease(home)
+    early._write()
+    asleep = Mirror(early, journal=run / JOURNAL)
+    asleep.start()
+    asleep.finish(say=print)
+    late._write()
+    winner = Mirror(late, journal=run / JOURNAL)
+    winner.start()
+    with (run / JOURNAL).open("ab") as file:
+        file.write(b'{"more": 1}\n')
+    removed: list[int] = []
+    asleep.afterwards(lambda: removed.append(1))
+    with pytest.raises(StorageError, match="another driver's journal counts by now"):
+        asleep.step()
+    with pytest.raises(UserError, match="was taken over"):
+        Mirror(early, journal=run / JOURNAL).start()
+    assert not removed
+    winner.finish(say=print)
+    assert read_journal(home.bucket) == (run / JOURNAL).read_bytes()
+
+
+def test_a_note_that_cannot_be_kept_stops_the_sweep(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "RENEW_S", 0.02)
+    on_machine("first", tmp_path, monkeypatch)
+    home = home_of(make(url))
+    assert home is not None
+    with leased(home, say=print) as lease:
+        monkeypatch.setattr(Lease, "_write", lambda _: 1 / 0)
+        deadline = time.monotonic() + 10
+        while lease.lost is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "ZeroDivisionError" in str(Mirror(lease, journal=None).trouble)
 
 
 # the mirror
@@ -311,11 +414,11 @@ def test_what_waits_is_done_when_the_ledger_is_at_home(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_machine("first", tmp_path, monkeypatch)
-    run = make(tmp_path, url)
+    run = make(url)
     home = home_of(run)
     assert home is not None
     seen: list[bytes | None] = []
-    with leased(home, say=print) as lease, mirrored(lease, journal=run / JOURNAL) as mirror:
+    with leased(home, say=print) as lease, mirrored(lease, journal=run / JOURNAL, say=print) as mirror:
         for number in range(5):
             with (run / JOURNAL).open("ab") as file:
                 file.write(b"%d\n" % number)
@@ -328,7 +431,7 @@ def test_what_waits_is_done_when_the_ledger_is_at_home(
 
 def test_a_mirror_that_fails_stops_the_sweep(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     on_machine("first", tmp_path, monkeypatch)
-    run = make(tmp_path, url)
+    run = make(url)
     home = home_of(run)
     assert home is not None
     done: list[int] = []
@@ -337,15 +440,15 @@ def test_a_mirror_that_fails_stops_the_sweep(tmp_path: Path, url: str, monkeypat
         raise OSError("no room")
 
     def drive() -> None:
-        with leased(home, say=print) as lease, mirrored(lease, journal=run / JOURNAL) as mirror:
+        with leased(home, say=print) as lease, mirrored(lease, journal=run / JOURNAL, say=print) as mirror:
             monkeypatch.setattr(JournalParts, "bring", fail)
             mirror.afterwards(lambda: done.append(1))
             deadline = time.monotonic() + 10
             while mirror.trouble is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-            assert mirror.trouble == "no room"
+            assert mirror.trouble == "OSError: no room"
 
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(StorageError, match="no room"):
         drive()
     assert not done, "what is not at home may still be needed"
 
@@ -366,14 +469,16 @@ def test_a_driver_that_dies_is_followed_on_another_machine(
         url = f"file://{tmp_path}/bucket/{write}"
         on_machine(f"first-{write}", tmp_path, monkeypatch)
 
-        def begun(above: Path, write: int = write) -> Path:
-            run = make_run(above, name=str(write))
-            (run / JOURNAL).unlink(missing_ok=True)
+        def begun(url: str) -> Path:
+            home = unsettled(url)
+            run = make_run(home.folder.parent, name=home.folder.name)
+            (run / JOURNAL).unlink()
             (run / "sweep.yaml").write_text("")
             Simulation(run, spec)
+            settle(home)
             return run
 
-        first = home_of(settled(url, begun))
+        first = home_of(begun(url))
         assert first is not None
         journal.at(write, "after")
         with pytest.raises(Crash):

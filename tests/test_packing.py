@@ -116,7 +116,7 @@ class Session:
 )
 def test_what_is_known_counts_for_auto_alone(given: object, node: dict, resources: dict) -> None:
     spec = Spec(resources=ResourceSettings(gpus_per_trial=given))  # type: ignore[arg-type]
-    packing = packing_for(spec, Session(node), fits=4)  # type: ignore[arg-type]
+    packing = packing_for(spec, Session(node), fits=4, left=10)  # type: ignore[arg-type]
     assert trial_resources(spec, packing) == resources
 
 

@@ -46,11 +46,22 @@ def joined(url: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}{mark}{options}"
 
 
+class StorageError(UserError, OSError):
+    """Object storage failed, or has no such file: one line for the user, and as a full disk for whoever saves there."""
+
+
 class Bucket:
-    """A prefix on object storage. Its calls raise OSError, in one line, when it fails for `PATIENCE_S`."""
+    """A prefix on object storage. Its calls raise StorageError when it fails for `PATIENCE_S`."""
 
     def __init__(self, url: str) -> None:
-        scheme = urlsplit(url).scheme
+        parts = urlsplit(url)
+        scheme = parts.scheme
+        if parts.username is not None or parts.password is not None:
+            raise UserError(
+                "a URL with credentials",
+                where=f"{scheme}://…",
+                hint="give those in the environment (AWS_ACCESS_KEY_ID …)",
+            )
         if scheme not in SCHEMES:
             raise UserError(
                 "no such object storage", where=url, got=f"{scheme}://", expected=", ".join(f"{s}://…" for s in SCHEMES)
@@ -87,7 +98,7 @@ class Bucket:
                 shutil.copyfileobj(source, file, _PIECE)
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        _tried(copy, self.url)
+        _tried(copy, joined(self.url, name))
 
     def write(self, name: str, content: bytes) -> None:
         """Puts these bytes there, in one call that no signal cuts in two: what is there is whole."""
@@ -102,7 +113,7 @@ class Bucket:
             if self._local:
                 self._fs.move(beside, key)
 
-        _tried(write, self.url)
+        _tried(write, joined(self.url, name))
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file; None where there is none."""
@@ -114,7 +125,7 @@ class Bucket:
             except FileNotFoundError:
                 return None
 
-        return _tried(read, self.url)
+        return _tried(read, joined(self.url, name))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON document; None where there is none. UserError for what is none of ours."""
@@ -149,20 +160,20 @@ class Bucket:
             ) from error
 
     def has(self, name: str) -> bool:
-        return _tried(lambda: self._fs.get_file_info(self._key(name)), self.url).is_file
+        return _tried(lambda: self._fs.get_file_info(self._key(name)), joined(self.url, name)).is_file
 
     def age_s(self, name: str) -> float | None:
         """Seconds since a file was written, by the storage's clock and this machine's; None where there is none."""
-        info = _tried(lambda: self._fs.get_file_info(self._key(name)), self.url)
+        info = _tried(lambda: self._fs.get_file_info(self._key(name)), joined(self.url, name))
         return time.time() - info.mtime_ns / 1e9 if info.is_file and info.mtime_ns else None
 
     def files(self, folder: str) -> list[str]:
-        return [info.base_name for info in _tried(lambda: self._list(folder), self.url) if info.is_file]
+        return [info.base_name for info in _tried(lambda: self._list(folder), joined(self.url, folder)) if info.is_file]
 
     def folders(self, folder: str) -> list[str]:
         from pyarrow.fs import FileType
 
-        found = _tried(lambda: self._list(folder), self.url)
+        found = _tried(lambda: self._list(folder), joined(self.url, folder))
         return [info.base_name for info in found if info.type == FileType.Directory]
 
     def remove(self, name: str) -> None:
@@ -170,14 +181,14 @@ class Bucket:
             with suppress(FileNotFoundError):
                 self._fs.delete_file(self._key(name))
 
-        _tried(remove, self.url)
+        _tried(remove, joined(self.url, name))
 
     def remove_folder(self, folder: str) -> None:
         def remove() -> None:
             with suppress(FileNotFoundError):
                 self._fs.delete_dir(self._key(folder))
 
-        _tried(remove, self.url)
+        _tried(remove, joined(self.url, folder))
 
     def _list(self, folder: str) -> list[Any]:
         from pyarrow.fs import FileSelector
@@ -224,15 +235,15 @@ def trouble(error: BaseException) -> str:
     return said.strip().rstrip(".")[:300] or type(error).__name__
 
 
-def _tried(act: Callable[[], T], url: str) -> T:
-    """What `act` returns, tried again while the storage does not answer. OSError where that lasts."""
+def _tried(act: Callable[[], T], where: str) -> T:
+    """What `act` returns, tried again while the storage does not answer. StorageError where that lasts."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
             return act()
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{url}: {trouble(error)}") from error
+            raise StorageError("no such file there", where=where) from error
         except OSError as error:
             if time.monotonic() >= until or any(word in str(error) for word in _FINAL):
-                raise OSError(f"{url} fails: {trouble(error)}") from error
+                raise StorageError("the object storage fails", where=where, got=trouble(error)) from error
             time.sleep(_TRY_AGAIN_S)

@@ -47,7 +47,7 @@ def place_at(where: str) -> Place:
 
 
 class Folder:
-    """A folder. Nothing is written or removed through a link in it, for it may come from a stranger."""
+    """A folder. Nothing is removed through a link in it, for it may come from a stranger."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -24,7 +24,7 @@ from typing import Any
 
 import ray
 
-from trainables.bucket import is_url
+from trainables.bucket import Bucket, is_url
 from trainables.data.cache import cache_folder, kind_folder, locked, writing
 from trainables.data.room import make_room_for_pixels
 from trainables.data.store import DamagedStoreError, PixelStore
@@ -48,7 +48,10 @@ def about_node(packages: Sequence[str], run: str, name: str) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = None
     try:
-        blind = "" if place_at(run).has(name) else "it is not there"
+        place = place_at(run)
+        if isinstance(place, Bucket):
+            place.check()  # without patience
+        blind = "" if place.has(name) else "it is not there"
     except (OSError, UserError) as error:
         blind = str(error)
     return {"node": socket.gethostname(), "versions": versions, "blind": blind}

@@ -6,7 +6,7 @@
 
 The dashboard can write notes into a study, and delete it. The driver is the ledger's only writer, so here requests that
 would change anything are refused before they reach it, and the storage it reads through cannot write. It follows a
-sweep that is at work.
+sweep that is at work on this machine; of one at home on object storage it shows what was fetched.
 """
 
 import importlib.util

@@ -6,8 +6,9 @@
 Loads torch; `tuning.session` is what the commands call.
 """
 
+import shlex
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from reports.ledger import JOURNAL
 from reports.modelfile import BEST
 from reports.runs import check_name
 from reports.sweep import Sweep
-from reports.working_copies import pulled, settled
+from reports.working_copies import pulled, settle, unsettled
 from reports.write import write_report
 from trainables.bucket import joined
 from trainables.data.store import PixelStore
@@ -46,10 +47,11 @@ def begin(spec: Spec, *, text: str, name: str, runs: Path | str, console: Consol
     if isinstance(runs, Path):
         return create_sweep(spec, text=text, name=name, runs=runs, console=console).folder
     check_name(name)
-    return settled(
-        joined(runs, name),
-        lambda above: create_sweep(spec, text=text, name=name, runs=above, console=console).folder,
-    )
+    home = unsettled(joined(runs, name))
+    create_sweep(spec, text=text, name=name, runs=home.folder.parent, console=console)
+    with leased(home, say=console.print):
+        settle(home)
+    return home.folder
 
 
 def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySession], quiet: bool) -> int:
@@ -74,15 +76,18 @@ def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySess
         sweep, spec, store = open_sweep(run, console=screen.told(quiet=quiet))
         screen.log_to(run / "logs" / "ray.log")
         journal = None if database else run / JOURNAL
-        mirror = held.enter_context(mirrored(lease, journal=journal)) if lease else None
-        outcome = run_sweep(sweep, spec, store, session=ray.get, console=screen.console, quiet=quiet, mirror=mirror)
-        ray.leave()
-        return _conclude(sweep, spec, store, outcome, screen.console)
+        with mirrored(lease, journal=journal, say=say) if lease else nullcontext() as mirror:
+            outcome = run_sweep(sweep, spec, store, session=ray.get, console=screen.console, quiet=quiet, mirror=mirror)
+            ray.leave()
+            code = _conclude(sweep, spec, store, outcome, screen.console)
+        if home:
+            screen.console.print(f"at home {home.url}", markup=False, highlight=False, soft_wrap=True)
+        return code
 
 
 def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, console: Console) -> int:
     """Writes what a sweep ends with, says where it is and what to do next. Returns the exit code."""
-    resume = f"tune resume {sweep.address}"
+    resume = f"tune resume {shlex.quote(sweep.address)}"
     say = console.print
     counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
     ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
@@ -97,8 +102,6 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
         say(escape(f"report   {report}"), soft_wrap=True, highlight=False)
         say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
-    if sweep.home:
-        say(escape(f"at home  {sweep.home.url}"), soft_wrap=True, highlight=False)
     if outcome.ended == "errors":
         failed = counted(spec.search.max_same_errors, "trial")
         say(escape(f"{failed} in a row failed with the same error:"), style="red")
@@ -124,6 +127,8 @@ def _export(sweep: Sweep, store: PixelStore, outcome: Outcome, console: Console)
             measured=not outcome.interrupted,
             device=torch.device("cpu"),
         )
+        if sweep.home:
+            sweep.home.push_made(BEST)
         return str(sweep.folder / BEST)
     except UserError as error:
         return f"not exported: {error}"
@@ -135,7 +140,10 @@ def _export(sweep: Sweep, store: PixelStore, outcome: Outcome, console: Console)
 def _report(sweep: Sweep, console: Console) -> str:
     """Where the report is, or why it is not there: the sweep and its model are done either way."""
     try:
-        return str(write_report(sweep, sweep.folder / "report")[0])
+        page = write_report(sweep, sweep.folder / "report")[0]
+        if sweep.home:
+            sweep.home.push_made("report")
+        return str(page)
     except UserError as error:
         return f"not written: {error}"
     except Exception:  # a bug of ours, shown as one; `tune report` can be called again

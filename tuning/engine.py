@@ -47,7 +47,7 @@ class Engine:
     Args:
         job_config: the whole config of a job's Ray trial.
         resources: of one trial, such as `{"CPU": 1, "GPU": 0.5}`.
-        scratch: an empty folder that Ray may fill; of no use afterwards.
+        scratch: a folder that Ray may fill; of no use afterwards.
         logs: where tracebacks of failed trials are written.
         worker: what a Ray trial is.
     """

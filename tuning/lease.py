@@ -1,14 +1,15 @@
 """One driver at a time for a run that is at home on object storage, wherever its drivers are.
 
     with leased(home, say=print) as lease:     # renewed from a thread, every few seconds
-        lease.check()                          # OSError when another driver has taken the run over
+        lease.check()                          # UserError when another driver has taken the run over
 
 Object storage has no locks. Who drives writes a note there and renews it; who finds another's looks whether it still
 changes, which needs no clocks to agree, and takes over from one that does not. Of two that begin in the same moment the
-one that wrote last goes on, and the other finds out at its next renewal. Until then both write checkpoints, which are
-the same, and each its own journal.
+one that wrote last goes on; the other looks before it lets its journal count and before it removes anything, and at
+each renewal, and stops.
 """
 
+import math
 import os
 import secrets
 import socket
@@ -34,51 +35,59 @@ class Lease:
 
     def __init__(self, home: Home) -> None:
         self.home, self.life = home, secrets.token_hex(8)
-        self.lost: str | None = None
-        self._renewals, self._renewed_at = 0, 0.0
-        self._renewing = threading.Lock()
+        self.lost: UserError | None = None
+        self._renewals = 0
+        self._writing = threading.Lock()
         self._left = threading.Event()
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
     def take(self) -> None:
         """Writes the note, over whichever is there, and keeps it new."""
         self._write()
+        self.check()
         threading.Thread(target=self._keep, name="lease", daemon=True).start()
 
     def check(self) -> None:
-        """Raises OSError where the run is another driver's by now, or the storage fails."""
+        """Looks whether the note is still this driver's.
+
+        Raises:
+            UserError: it is another's.
+            StorageError: the storage fails.
+        """
         if self.lost is None:
-            try:
-                self._renew()
-            except (OSError, UserError) as error:
-                self.lost = str(error)
+            holder = self.home.bucket.read_json(DRIVER)
+            if holder is None or holder.get("life") != self.life:
+                who = _told(holder) if holder else "a driver that has ended since"
+                self.lost = UserError("the sweep was taken over by another driver", where=self.home.url, got=who)
         if self.lost is not None:
-            raise OSError(self.lost)
+            raise self.lost
 
     def leave(self) -> None:
         """Removes the note, if it is still this driver's."""
         self._left.set()
-        with self._renewing:
-            holder = self.home.bucket.read_json(DRIVER)
-            if holder is not None and holder.get("life") == self.life:
+        if self.lost is None:
+            with self._writing:
+                self.check()
                 self.home.bucket.remove(DRIVER)
 
     def _keep(self) -> None:
-        while not self._left.wait(RENEW_S / 5) and self.lost is None:
-            with suppress(OSError):  # `lost` tells
-                self.check()
+        while not self._left.wait(RENEW_S) and self.lost is None:
+            try:
+                self._renew()
+            except UserError as error:
+                self.lost = error
+            except Exception as error:  # whatever it is: a note that is not renewed lets others in
+                self.lost = UserError("the note of this driver cannot be kept", where=self.home.url, got=repr(error))
 
     def _renew(self) -> None:
-        """Writes the note anew, if it is old and still this driver's."""
-        with self._renewing:
-            if self._left.is_set() or time.monotonic() - self._renewed_at < RENEW_S:
-                return
-            holder = self.home.bucket.read_json(DRIVER)
-            if holder is None or holder.get("life") != self.life:
-                who = _told(holder) if holder else "a driver that has ended since"
-                raise OSError(f"{self.home.url}: the sweep was taken over by {who}")
-            self._renewals += 1
-            self._write()
+        with self._writing:
+            began = -math.inf
+            while (
+                time.monotonic() - began > RENEW_S and not self._left.is_set()
+            ):  # what took long may be over another's
+                self.check()
+                self._renewals, began = self._renewals + 1, time.monotonic()
+                self._write()
 
     def _write(self) -> None:
         self.home.bucket.write_json(
@@ -92,19 +101,17 @@ class Lease:
                 "renewals": self._renewals,
             },
         )
-        self._renewed_at = time.monotonic()
 
 
 @contextmanager
 def leased(home: Home, *, say: Callable[[str], object]) -> Iterator[Lease]:
-    """Keeps other drivers off a run. The caller holds its working copy (`runner.driving`).
+    """Keeps other drivers off a run. The caller sees to it that no other works in its copy (`runner.driving`).
 
     Args:
         say: told when it takes time.
 
     Raises:
-        UserError: another driver is at work on the run.
-        OSError: the storage fails.
+        UserError: another driver is at work on the run, or the storage fails.
     """
     _wait_for_silence(home, say=say)
     lease = Lease(home)
@@ -112,7 +119,7 @@ def leased(home: Home, *, say: Callable[[str], object]) -> Iterator[Lease]:
     try:
         yield lease
     finally:
-        with suppress(OSError, UserError):  # one that stays is found to be silent
+        with suppress(UserError):  # a note that stays is found to be silent
             lease.leave()
 
 

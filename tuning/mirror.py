@@ -1,6 +1,6 @@
 """Keeps the home of a run on object storage up to date while a driver works in its working copy.
 
-    with mirrored(lease, journal=run / "journal.log") as mirror:
+    with mirrored(lease, journal=run / "journal.log", say=print) as mirror:
         mirror.afterwards(lambda: bucket.remove("trials/3/epoch-00001.safetensors"))
         mirror.trouble                     # why the sweep must stop; None while all is well
 
@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reports.remote_journal import JournalParts
+from trainables.bucket import StorageError
 from trainables.errors import UserError
 from tuning.lease import Lease
 
 PERIOD_S = 1.0
+# So long the end may take without a word.
+SILENT_S = 3.0
 
 
 class Mirror:
@@ -31,23 +34,31 @@ class Mirror:
 
     def __init__(self, lease: Lease, *, journal: Path | None) -> None:
         self._lease, self._journal = lease, journal
-        self._failed: str | None = None
         self._parts = JournalParts(lease.home.bucket, life=lease.life)
+        self._failed: str | None = None
         self._waiting: list[Callable[[], None]] = []
         self._ends = False
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
 
-    def start(self) -> None:
-        """Brings all there is home, as this driver's. OSError where the storage fails."""
-        self._bring()
-        self._thread.start()
-        self._lease.home.push_all()
-
     @property
     def trouble(self) -> str | None:
         """Why the sweep must stop, in a line; None while all is well."""
-        return self._failed or self._lease.lost
+        return self._failed or (str(self._lease.lost) if self._lease.lost else None)
+
+    def start(self) -> None:
+        """Brings all there is home, as this driver's. Errors as `check`."""
+        self._lease.check()  # from the next line on this driver's journal counts
+        self._bring()
+        self._thread.start()
+        self._lease.home.push_record()
+        self.check()
+
+    def check(self) -> None:
+        """Raises UserError where the run is another driver's by now, StorageError where not all gets home."""
+        self._lease.check()
+        if self._failed is not None:
+            raise StorageError("the sweep does not get home", where=self._lease.home.url, got=self._failed)
 
     def afterwards(self, act: Callable[[], None]) -> None:
         """Has something done, soon, once the ledger as it is now is at home."""
@@ -55,14 +66,16 @@ class Mirror:
             self._waiting.append(act)
             self._news.notify()
 
-    def finish(self) -> None:
-        """Brings home what is new, does what waits, and ends. OSError where that fails, or failed before."""
+    def finish(self, *, say: Callable[[str], object]) -> None:
+        """Brings home what is new, does what waits, and ends. Errors as `check`."""
         with self._news:
             self._ends = True
             self._news.notify()
-        self._thread.join()
-        if self.trouble is not None:
-            raise OSError(self.trouble)
+        self._thread.join(SILENT_S)
+        if self._thread.is_alive():
+            say(f"bringing the last of it home to {self._lease.home.url} …")
+            self._thread.join()
+        self.check()
 
     def step(self) -> None:
         """Once, what the thread does again and again."""
@@ -82,8 +95,8 @@ class Mirror:
                 ends = self._ends
             try:
                 self.step()
-            except (OSError, UserError) as error:
-                self._failed = str(error)
+            except Exception as error:  # whatever it is: a sweep must not go on unmirrored
+                self._failed = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 return
 
     def _bring(self) -> None:
@@ -92,16 +105,27 @@ class Mirror:
 
 
 @contextmanager
-def mirrored(lease: Lease, *, journal: Path | None) -> Iterator[Mirror]:
-    """A mirror at work; when the block ends, all of the run is at home.
+def mirrored(lease: Lease, *, journal: Path | None, say: Callable[[str], object]) -> Iterator[Mirror]:
+    """A mirror at work; when the block ends, the record and the logs are at home.
+
+    Args:
+        say: told when the end takes time, or not all is at home.
 
     Raises:
-        OSError: the storage fails, or another driver has taken over.
+        UserError: another driver has taken over.
+        StorageError: the storage fails.
     """
     mirror = Mirror(lease, journal=journal)
     mirror.start()
+    whole = False
     try:
-        yield mirror
+        try:
+            yield mirror
+        finally:
+            mirror.finish(say=say)
+        lease.home.push_record()
+        lease.home.push("logs")
+        whole = True
     finally:
-        mirror.finish()
-    lease.home.push_all()
+        if not whole and lease.lost is None:
+            say("the last of the record may be on this machine alone: go on from here")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.home import address_of
 from reports.ledger import Ledger
 from reports.record import RECORD
 from reports.sweep import Sweep
@@ -165,7 +166,7 @@ def _check(changes: list[_Change], revised: Spec, ledger: Ledger, record: dict[s
         listed = "; ".join(f"{change.where} was {change.old}, is {change.new}" for change in refused)
         raise UserError(
             f"this would make the sweep's history worthless: {listed}",
-            where=str(run / "sweep.yaml"),
+            where=f"sweep.yaml of {address_of(run)}",
             hint="put it back, or start another sweep with --name",
         )
     count = ledger.count()

@@ -1,6 +1,6 @@
 """The engine's rounds: one, and another whenever trials are to share a GPU with more or fewer others.
 
-    packing = packing_for(spec, session, fits=ledger.fits_a_gpu())
+    packing = packing_for(spec, session, fits=ledger.fits_a_gpu(), left=…)
     rounds(conductor, lambda: Engine(…, resources=trial_resources(spec, packing)).run(must_end=…), places=…, say=print)
 
 Ray fixes a place's resources when the place is made. So the trials at work end their epoch, the places go, and the
@@ -32,11 +32,17 @@ def rounds(
         run()
 
 
-def packing_for(spec: Spec, session: RaySession, *, fits: int | None) -> Packing | None:
-    """How trials come to share a GPU; None where there is none, or the file says what share each has."""
+def packing_for(spec: Spec, session: RaySession, *, fits: int | None, left: int) -> Packing | None:
+    """How trials come to share a GPU; None where there is none, or the file says what share each has.
+
+    Args:
+        fits: how many fit on one, where that is known.
+        left: trials that have not ended: there will not be more at a time.
+    """
     if spec.resources.gpus_per_trial != "auto" or not session.has_gpu:
         return None
-    most = most_a_gpu(session.nodes(), cpus=spec.resources.cpus_per_trial, workers=spec.resources.workers)
+    wanted = min(left, spec.resources.workers or left)
+    most = most_a_gpu(session.nodes(), cpus=spec.resources.cpus_per_trial, workers=wanted)
     return Packing(most=most, fits=fits)
 
 

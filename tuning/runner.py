@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from reports.drivers import DRIVER, LOCK, driver_of
+from reports.home import address_of
 from reports.ledger import Ledger, TrialRecord
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep
@@ -112,7 +113,7 @@ def _run(
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
     with Signals() as signals:
         ray = session()
-        packing = packing_for(spec, ray, fits=ledger.fits_a_gpu())
+        packing = packing_for(spec, ray, fits=ledger.fits_a_gpu(), left=_left(ledger, spec))
         ray.room(trial_resources(spec, packing))
         for line in prepared(ray, sweep.address):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -120,6 +121,8 @@ def _run(
         def places() -> int:
             return ray.limit(trial_resources(spec, packing), workers=spec.resources.workers)
 
+        if mirror:
+            mirror.check()  # the conductor begins by removing what this driver's ledger does not know
         conductor = Conductor(
             ledger,
             spec,
@@ -158,6 +161,12 @@ def _run(
     return conductor.outcome()
 
 
+def _left(ledger: Ledger, spec: Spec) -> int:
+    """Trials that have not ended, or not begun; at least one."""
+    ended = sum(count for state, count in ledger.counts().items() if state != "running")
+    return max(1, spec.search.trials - ended)
+
+
 @contextmanager
 def saving(run: str) -> Iterator[None]:
     """Turns an error of the disk into one clear line: what is recorded is whole, and the sweep can be resumed.
@@ -165,7 +174,7 @@ def saving(run: str) -> Iterator[None]:
     Raises:
         UserError: in place of any OSError.
     """
-    mend = "see that the storage answers" if is_url(run) else "make the folder writable or make room"
+    mend = "see that its storage answers" if is_url(run) else "make the folder writable or make room"
     try:
         yield
     except OSError as error:
@@ -192,7 +201,10 @@ def driving(run: Path) -> Iterator[None]:
         holder = driver_of(run) or {}
         who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
         raise UserError(
-            "this sweep is being run already", where=str(run), got=who, hint="wait for it, or stop it with Ctrl-C there"
+            "this sweep is being run already",
+            where=address_of(run),
+            got=who,
+            hint="wait for it, or stop it with Ctrl-C there",
         ) from None
     try:
         _clear_remains(run)
@@ -207,7 +219,7 @@ def driving(run: Path) -> Iterator[None]:
 
 def _refuse_links(run: Path) -> None:
     """A run may come from a stranger, and a driver writes and removes: never through a link out of the folder."""
-    for path in chain(run.iterdir(), run.glob("logs/**/*")):
+    for path in chain(run.iterdir(), run.glob("logs/**/*"), run.glob("trials/*")):
         if path.is_symlink():
             raise UserError(
                 "a link in a run's folder",
@@ -324,7 +336,9 @@ def _overdue(session: RaySession, signals: Signals) -> str | None:
 
 def _leave(run: str, session: RaySession, console: Console, reason: str) -> None:
     """Ends the process here and now; the ledger has all that can be gone on with."""
-    console.print(f"\ninterrupted: {reason}\ngo on   tune resume {run}", markup=False, highlight=False, soft_wrap=True)
+    here = "   (on this machine: its last epochs may not be at home)" if is_url(run) else ""
+    lines = f"\ninterrupted: {reason}\ngo on   tune resume {run}{here}"
+    console.print(lines, markup=False, highlight=False, soft_wrap=True)
     clear_session(session.folder)
     os._exit(exit_codes.INTERRUPTED)
 

@@ -58,7 +58,7 @@ def export(run: str, runs: Path | str, number: int | None, formats: str, output:
     with _progress() as progress:
         folder = export_model(sweep, output or default, number=number, formats=chosen, progress=progress)
     if sweep.home and output is None:
-        sweep.home.push(folder.name)
+        sweep.home.push_made(folder.name)
     click.echo(folder)
     for line in _summary(read_description(folder)):
         click.echo(f"  {line}")

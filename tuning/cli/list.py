@@ -21,14 +21,17 @@ def list_(runs: Path | str, as_json: bool) -> None:
     from reports.terminal import print_line, print_table
     from trainables.errors import UserError
 
+    def left_out(error: UserError) -> None:
+        click.echo(f"left out: {error}", err=True)
+
     sweeps = []
-    for folder in run_folders(runs):
+    for folder in run_folders(runs, tell=left_out):
         try:
             sweep = Sweep.open(folder)
             ledger = sweep.ledger()
             stand = standing(sweep, ledger, ledger.trials())
         except UserError as error:  # a damaged sweep must not hide the others
-            click.echo(f"left out: {error}", err=True)
+            left_out(error)
             continue
         sweeps.append({**stand, "folder": sweep.address, "created": sweep.record.get("created")})
     if as_json:

@@ -26,15 +26,16 @@ def report(run: str, runs: Path | str, output: Path | None) -> None:
     trains the best trial again. Works while the sweep runs, after a crash, and before its first trial; the page says
     how it stood. In the CSV, text that a spreadsheet would take for a formula is led by an apostrophe.
     """
+    from reports.modelfile import BEST
     from reports.runs import find_run
     from reports.sweep import Sweep
     from reports.tables import headlines
     from reports.write import DATA, write_report
 
-    sweep = Sweep.open(find_run(run, runs=runs))
+    sweep = Sweep.open(find_run(run, runs=runs, folders=[BEST]))  # the page shows what its model says of pictures
     paths = write_report(sweep, output or sweep.folder / "report")
     if sweep.home and output is None:
-        sweep.home.push("report")
+        sweep.home.push_made("report")
     document = next(path for path in paths if path.name == DATA)
     written = json.loads(document.read_text(encoding="utf-8"))
     for line in headlines(written, gap=written["gap_to_second"]):

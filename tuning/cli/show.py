@@ -108,7 +108,7 @@ def _show_trial(sweep: "Sweep", number: int, console: "Console") -> None:
     ]
     print_table(Table("Settings", ("setting", "value", "explored"), tuple(rows)), console=console)
     if left_out := len(trial.settings) - len(rows):
-        more = f"… and {left_out} at their defaults: tune show {sweep.folder} --trial {number} | less"
+        more = f"… and {left_out} at their defaults: tune show {sweep.address} --trial {number} | less"
         print_line(more, console=console, style="dim")
 
 
