@@ -39,16 +39,19 @@ SMALLEST = (
 LARGE = tuple(name for name in zoo.MODELS if name not in SMALLEST)
 
 
-def built(name: str, **settings: object) -> Model:
+def small_size(name: str) -> int:
     facts = zoo.facts(name)
-    size = facts.image_size if facts.family in ("vit", "maxvit") else max(facts.min_size, 64)
-    chosen = TrialSettings(model=name, image_size=size, **settings)  # type: ignore[arg-type]
+    return max(facts.min_size, facts.size_multiple * -(-64 // facts.size_multiple))
+
+
+def built(name: str, **settings: object) -> Model:
+    chosen = TrialSettings(model=name, image_size=small_size(name), **settings)  # type: ignore[arg-type]
     return build_model(chosen, classes=3, channels=3, weights=NO_WEIGHTS)
 
 
 def check_every_cut(model: Model) -> None:
-    size = zoo.facts(model.facts.name).image_size if model.facts.family in ("vit", "maxvit") else None
-    pictures = torch.randn(2, 3, *(2 * [size or max(model.facts.min_size, 64)]))
+    size = small_size(model.facts.name)
+    pictures = torch.randn(2, 3, size, size)
     anatomy = Anatomy(model.network, model.facts)
     with torch.no_grad():
         whole = model.network.eval()(pictures)
