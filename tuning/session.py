@@ -55,6 +55,9 @@ def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]
 @contextmanager
 def _place(address: str | None, *, quiet: bool) -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
     """A screen kept from Ray, and a Ray session that begins to start here."""
+    if address is not None:
+        # torchvision cannot be imported by two threads at once, and here both need it.
+        import tuning.joining  # noqa: F401
     with _signals_interrupt(), screen_apart() as screen, Ahead(_ray(address)) as ray:
         if screen.console.is_terminal and not quiet:  # the next line is seconds away
             screen.console.print("starting Ray, loading torch …", style="dim")
