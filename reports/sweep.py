@@ -61,6 +61,11 @@ class Sweep:
         return self.home.url if self.home else str(self.folder)
 
     @property
+    def seen_at(self) -> str:
+        """Where workers, in folders and on nodes of their own, look for the run: `address`, from the root."""
+        return self.home.url if self.home else str(self.folder.resolve())
+
+    @property
     def place(self) -> Place:
         """Where its checkpoints are."""
         return self.home.bucket if self.home else Folder(self.folder)

@@ -86,7 +86,6 @@ class Bucket:
 
     def put(self, name: str, path: Path) -> None:
         """Copies a file there."""
-
         self.write(name, path.read_bytes())
 
     def get(self, name: str, path: Path) -> None:

@@ -82,9 +82,8 @@ class Lease:
     def _renew(self) -> None:
         with self._writing:
             began = -math.inf
-            while (
-                time.monotonic() - began > RENEW_S and not self._left.is_set()
-            ):  # what took long may be over another's
+            # What took long to write may have come over another's.
+            while time.monotonic() - began > RENEW_S and not self._left.is_set():
                 self.check()
                 self._renewals, began = self._renewals + 1, time.monotonic()
                 self._write()

@@ -115,7 +115,7 @@ def _run(
         ray = session()
         packing = packing_for(spec, ray, fits=ledger.fits_a_gpu(), left=_left(ledger, spec))
         ray.room(trial_resources(spec, packing))
-        for line in prepared(ray, sweep.address):
+        for line in prepared(ray, sweep.seen_at):
             console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
         def places() -> int:
@@ -248,7 +248,7 @@ class _Jobs:
         return TrialJob(
             number=job.number,
             settings=job.settings,
-            run=self._sweep.home.url if self._sweep.home else str(self._sweep.folder.resolve()),
+            run=self._sweep.seen_at,
             store=str(self._store.path),
             data_seed=self._spec.data.seed,
             weights=self._weights_of(job.settings),
