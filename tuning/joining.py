@@ -119,6 +119,11 @@ class Offer:
         """Bytes sent so far, by node."""
         return ray.get(self._files.sent.remote())
 
+    def close(self) -> None:
+        """Withdraws the files, while Ray is still there: an actor's handle that the garbage collector clears away after
+        Ray's shutdown ends the process (exit code 1, one line in `ray.log`)."""
+        del self._files
+
     def _offer(self, name: str, paths: list[Path]) -> None:
         ray.get(self._files.offer.remote(name, [str(path.resolve()) for path in paths]))
 
