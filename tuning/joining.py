@@ -30,7 +30,7 @@ from trainables.errors import UserError
 from trainables.ray_nodes import Files, about_node, run_not_seen
 from trainables.wording import counted
 from tuning.address import use_token
-from tuning.cluster import RaySession
+from tuning.cluster import RaySession, shut_down
 
 # What workers compute with; other versions may round otherwise.
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pillow")
@@ -59,7 +59,7 @@ def joined_cluster(address: str) -> Iterator[RaySession]:
         _connect(address)
         yield RaySession(folder, nodes=_nodes, alive=_Probe(ray.get_runtime_context().gcs_address), joined=True)
     finally:
-        ray.shutdown()
+        shut_down()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -118,11 +118,6 @@ class Offer:
     def sent(self) -> dict[str, int]:
         """Bytes sent so far, by node."""
         return ray.get(self._files.sent.remote())
-
-    def close(self) -> None:
-        """Withdraws the files, while Ray is still there: an actor's handle that the garbage collector clears away after
-        Ray's shutdown ends the process (exit code 1, one line in `ray.log`)."""
-        del self._files
 
     def _offer(self, name: str, paths: list[Path]) -> None:
         ray.get(self._files.offer.remote(name, [str(path.resolve()) for path in paths]))

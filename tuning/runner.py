@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -136,6 +136,7 @@ def _run(
             clock=time.monotonic,
             packing=packing,
         )
+        jobs = _Jobs(sweep, spec, store, shared=not ray.joined)
 
         def engine() -> Engine:
             resources = trial_resources(spec, packing)
@@ -147,15 +148,14 @@ def _run(
                 logs=sweep.folder / "logs",
             )
 
-        with closing(_Jobs(sweep, spec, store, shared=not ray.joined)) as jobs:
-            with open_view(console, lambda: _facts(sweep, conductor, signals), quiet=quiet) as view:
-                conductor.watch = view.trial_ended
-                leave = functools.partial(_leave, sweep.address, ray, console)
-                with Watchdog(lambda: _overdue(ray, signals), leave=leave):
-                    tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None, mirror=mirror)
-                    rounds(conductor, lambda: engine().run(must_end=tick), places=places, say=view.said)
-            if (said := jobs.sent()) and not quiet:
-                console.print(said, highlight=False)
+        with open_view(console, lambda: _facts(sweep, conductor, signals), quiet=quiet) as view:
+            conductor.watch = view.trial_ended
+            leave = functools.partial(_leave, sweep.address, ray, console)
+            with Watchdog(lambda: _overdue(ray, signals), leave=leave):
+                tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None, mirror=mirror)
+                rounds(conductor, lambda: engine().run(must_end=tick), places=places, say=view.said)
+        if (said := jobs.sent()) and not quiet:
+            console.print(said, highlight=False)
     if conductor.storage_error is not None:
         raise OSError(conductor.storage_error)
     return conductor.outcome()
@@ -267,11 +267,6 @@ class _Jobs:
         if not sent:
             return ""
         return f"sent {sum(sent.values()):,} bytes of pictures and weights to {counted(len(sent), 'node')}"
-
-    def close(self) -> None:
-        """Withdraws what is offered."""
-        if self._offer:
-            self._offer.close()
 
     def _sharing_bytes(self) -> int:
         """As the sweep file says, else as was found when the sweep began: a resumed trial must share as before."""
