@@ -119,18 +119,18 @@ def curves_table(comparison: Comparison) -> Table:
 
 def _check(sweeps: Sequence[Sweep]) -> None:
     if len(sweeps) < 2:
-        raise UserError("one sweep alone", where="tune compare", expected="two or more", hint="tune report shows one")
+        raise UserError("one sweep alone", where="compare", expected="two or more", hint="tune report shows one")
     twice = [folder for folder, times in Counter(sweep.folder.resolve() for sweep in sweeps).items() if times > 1]
     if twice:
-        raise UserError("given twice", where="tune compare", got=twice[0].name)
+        raise UserError("given twice", where="compare", got=twice[0].name)
     tasks = {sweep.task: sweep.name for sweep in sweeps}
     if len(tasks) > 1:
         said = ", ".join(f"{name} of {task}" for task, name in tasks.items())
-        raise UserError("sweeps of different tasks cannot be compared", where="tune compare", got=said)
+        raise UserError("sweeps of different tasks cannot be compared", where="compare", got=said)
     metrics = {sweep.metric: sweep.name for sweep in sweeps}
     if len(metrics) > 1:
         said = ", ".join(f"{name} by {metric}" for metric, name in metrics.items())
-        raise UserError("sweeps of different metrics cannot be compared", where="tune compare", got=said)
+        raise UserError("sweeps of different metrics cannot be compared", where="compare", got=said)
 
 
 def _names(sweeps: Sequence[Sweep]) -> list[str]:

@@ -149,7 +149,10 @@ def address_of(folder: Path) -> str:
 def copy_folder(url: str) -> Path:
     """Where on this machine the working copy of a run at a URL belongs."""
     above, name = cut(url)
-    return cache_folder() / COPIES / hashlib.sha256(above.encode()).hexdigest()[:12] / name
+    where, _, options = above.partition("?")
+    # Another endpoint is another storage; of the other options none says where a run is.
+    key = "?".join([where, *[option for option in options.split("&") if option.startswith("endpoint_override=")]])
+    return cache_folder() / COPIES / hashlib.sha256(key.encode()).hexdigest()[:12] / name
 
 
 def cut(url: str) -> tuple[str, str]:

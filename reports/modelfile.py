@@ -11,6 +11,7 @@ imports no torch.
 
 import json
 import math
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, cast, get_args
@@ -154,7 +155,9 @@ def model_folder(path: Path) -> Path:
         return path
     best = path / BEST
     if not (best / DESCRIPTION).is_file():
-        raise UserError("this sweep has no exported model yet", where=str(path), hint=f"tune export {path}")
+        raise UserError(
+            "this sweep has no exported model yet", where=str(path), hint=f"tune export {shlex.quote(str(path))}"
+        )
     return best
 
 

@@ -12,8 +12,9 @@ for dead does not write into the journal of the one after it, and finds out that
 import re
 from pathlib import Path
 
-from trainables.bucket import Bucket, StorageError, joined
+from trainables.bucket import Bucket, joined
 from trainables.errors import UserError
+from trainables.outages import StorageError
 
 CURRENT, FOLDER = "journal.json", "journal"
 PART = 256 * 2**10  # bytes

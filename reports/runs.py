@@ -5,13 +5,14 @@ sweep = Sweep.open(find_run("s3://bucket/sweeps/resnet18", runs=Path("runs")))  
 folders = run_folders(Path("runs"))
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reports.record import RECORD
 from reports.sweep import Sweep
-from reports.working_copies import fetched, runs_at
-from trainables.bucket import is_url, joined
+from reports.working_copies import check_free, fetched, runs_at
+from trainables.bucket import given_url, joined
 from trainables.errors import UserError
 
 
@@ -24,7 +25,7 @@ def find_run(run: str, *, runs: Path | str, folders: Sequence[str] = ()) -> Path
     Raises:
         UserError: there is no such run; the message names those that are there.
     """
-    if is_url(run):
+    if given_url(run):
         return fetched(run, folders=folders)
     if isinstance(runs, str):
         return fetched(joined(runs, run), folders=folders)
@@ -37,6 +38,23 @@ def find_run(run: str, *, runs: Path | str, folders: Sequence[str] = ()) -> Path
         where=run,
         hint=f"under {runs} there is: {there}" if there else f"there is none under {runs}",
     )
+
+
+def check_new(name: str, *, runs: Path | str) -> None:
+    """UserError where no new run can be called so under `runs`, a folder or URL, or one is."""
+    check_name(name)
+    if isinstance(runs, str):
+        check_free(joined(runs, name))
+        return
+    run = runs / name
+    if run.exists():
+        raise UserError(
+            "this sweep exists",
+            where=str(run),
+            hint=f"`tune resume {shlex.quote(str(run))}` goes on with it; --name starts another",
+        )
+    if (runs / RECORD).exists():
+        raise UserError("a sweep itself", where=str(runs), expected="the folder that holds the sweeps")
 
 
 def check_name(name: str) -> None:

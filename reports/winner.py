@@ -7,6 +7,7 @@
 It is built just as the trial built it (settings, seed, starting weights), and what training changed is put over it.
 """
 
+import shlex
 from typing import Any
 
 from reports.ledger import TrialRecord
@@ -37,7 +38,9 @@ def pick_trial(sweep: Sweep, *, number: int | None = None) -> TrialRecord:
         return best
     trial = next((trial for trial in ledger.trials() if trial.number == number), None)
     if trial is None:
-        raise UserError("no such trial", where=sweep.name, got=number, hint=f"tune show {sweep.name} lists them")
+        raise UserError(
+            "no such trial", where=sweep.name, got=number, hint=f"tune show {shlex.quote(sweep.name)} lists them"
+        )
     if trial.best_epoch is None:
         raise UserError(f"trial {number} has no finished epoch", where=sweep.name, got=trial.state)
     return trial

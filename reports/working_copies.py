@@ -8,6 +8,7 @@ What is in a copy is at home too, or was about to get there when a driver was ki
 """
 
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def fetched(url: str, *, folders: Sequence[str] = ()) -> Path:
     """
     home = _home(url)
     if not home.exists():
-        raise UserError("no such sweep", where=url)
+        raise UserError("no such sweep", where=url, hint=_hint(home))
     with _told(url):
         _made(home)
         with FileLock(home.folder / PULLING):
@@ -91,7 +92,7 @@ def settle(home: Home) -> None:
 def refuse_taken(home: Home) -> None:
     """UserError where there is a sweep."""
     if home.exists():
-        hint = f"`tune resume {home.url}` goes on with it; --name starts another"
+        hint = f"`tune resume {shlex.quote(home.url)}` goes on with it; --name starts another"
         raise UserError("this sweep exists", where=home.url, hint=hint)
 
 
@@ -115,6 +116,25 @@ def runs_at(url: str, *, tell: Callable[[UserError], object]) -> Iterator[Path]:
                 yield fetched(joined(url, name))
         except UserError as error:
             tell(error)
+
+
+def check_free(url: str) -> None:
+    """UserError where there is a sweep, or one around it, or the storage cannot be used."""
+    refuse_taken(_home(url))
+    above, _ = cut(url)
+    if Bucket(above).has(RECORD):
+        raise UserError("a sweep itself", where=above, expected="what holds the sweeps", hint="leave out its name")
+
+
+def _hint(home: Home) -> str | None:
+    """What there is where somebody looked for a run: within, for one who left out the run's name, or beside it."""
+    above, _ = cut(home.url)
+    for place in (home.url, above):
+        bucket = Bucket(place)
+        names = [name for name in sorted(bucket.folders("")) if bucket.has(f"{name}/{RECORD}")]
+        if names:
+            return f"under {place} there is: {', '.join(names[:8])}"
+    return None
 
 
 def _home(url: str) -> Home:

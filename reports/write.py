@@ -119,7 +119,9 @@ def _reproduce(results: Results, folder: Path) -> str | None:
     if best is None:
         return None
     name = f"{results.sweep.name}-trial-{best.number}"
-    return f"tune search --space {shlex.quote(str(folder / WINNER))} --name {shlex.quote(name)}"
+    # Where the folder is a working copy's, few who read the page have it.
+    file = WINNER if results.sweep.home else str(folder / WINNER)
+    return f"tune search --space {shlex.quote(file)} --name {shlex.quote(name)}"
 
 
 def _markdown(results: Results) -> str:

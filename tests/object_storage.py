@@ -1,6 +1,6 @@
-"""An S3 of one's own on this machine: moto's server, behind a door that can be shut.
+"""Object storage of one's own on this machine, behind a door that can be shut: moto's S3, and an emulator of Google's.
 
-with s3() as storage:
+with s3(Path("moto.log")) as storage:
     storage.url                     # "s3://sweeps/of-a-test"
     storage.environment             # what a program needs to get there
     with storage.away(): ...        # connections are refused, and open ones end
@@ -22,19 +22,35 @@ from ray_cluster import free_port
 BUCKET = "sweeps"
 
 
-class Storage:
-    """A prefix of its own in a bucket."""
+SECRET = "secret-of-the-storage"
 
-    def __init__(self, server_port: int) -> None:
+
+class Storage:
+    """A prefix of its own in a bucket: `url`, and `url_of` what is in it; what a program needs in its environment."""
+
+    def __init__(self, server_port: int, *, scheme: str) -> None:
         self._door = _Door(server_port)
-        self.url = f"s3://{BUCKET}/{secrets.token_hex(4)}"
-        self.environment = {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "secret-of-the-storage",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._door.port}",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        self._prefix = secrets.token_hex(4)
+        self._scheme = scheme
+        self.environment: dict[str, str] = {}
+        if scheme == "s3":
+            self.environment = {
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": SECRET,
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._door.port}",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+
+    @property
+    def url(self) -> str:
+        return self.url_of()
+
+    def url_of(self, name: str = "") -> str:
+        path = f"{self._prefix}/{name}" if name else self._prefix
+        if self._scheme == "s3":
+            return f"s3://{BUCKET}/{path}"
+        return f"gs://anonymous@{BUCKET}/{path}?scheme=http&endpoint_override=127.0.0.1:{self._door.port}"
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -51,17 +67,30 @@ class Storage:
 
 @contextmanager
 def s3(log: Path) -> Iterator[Storage]:
-    """A server with an empty bucket; what it says goes to `log`."""
+    """Moto's server, with an empty bucket; what it says goes to `log`."""
     port = free_port()
+    with _server(["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, log=log, scheme="s3") as storage:
+        _make_bucket(port, storage)
+        yield storage
+
+
+@contextmanager
+def google(log: Path) -> Iterator[Storage]:
+    """The emulator of Google's, with an empty bucket; what it says goes to `log`."""
+    port = free_port()
+    words = ["start", "--host=127.0.0.1", f"--port={port}", "--in-memory", f"--default-bucket={BUCKET}"]
+    with _server(["-m", "gcp_storage_emulator", *words], port, log=log, scheme="gs") as storage:
+        yield storage
+
+
+@contextmanager
+def _server(words: list[str], port: int, *, log: Path, scheme: str) -> Iterator[Storage]:
     with log.open("wb") as said:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=said, stderr=said
-        )
+        server = subprocess.Popen([sys.executable, *words], stdout=said, stderr=said)
     storage = None
     try:
         _wait_for(port)
-        storage = Storage(port)
-        _make_bucket(port, storage)
+        storage = Storage(port, scheme=scheme)
         yield storage
     finally:
         if storage:
@@ -89,7 +118,7 @@ def _wait_for(port: int) -> None:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
-            assert time.monotonic() < deadline, "moto's server does not start"
+            assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.1)
 
 

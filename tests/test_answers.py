@@ -14,7 +14,7 @@ from reports.sweep import Sweep
 from reports.write import write_report
 from runs import Planned, make_run
 from trainables.settings import TrialSettings
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 
 def planned(*values: float, state: str = "complete") -> list[Planned]:

@@ -6,7 +6,7 @@ A new check in `tuning` belongs here with the file that it refuses.
 import pytest
 
 from trainables.errors import UserError
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 # name, the file's text, the whole message
 BROKEN: list[tuple[str, str | bytes, str]] = [

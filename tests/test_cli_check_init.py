@@ -11,7 +11,7 @@ from tuning.cli.init import init
 from tuning.cli.main import main
 from tuning.preview import data_rows, sample_rows, search_rows, space_rows, trial_rows
 from tuning.ready import find_space, likeliest, ready_files, title
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 TEXT = """\
 data:
@@ -209,6 +209,7 @@ def test_no_such_sweep_file(here, text, message):
     ("text", "told"),
     [
         ("data: {source: folder, path: my_picturs}", ["data.path: no such file or folder: got '{}/my_picturs'"]),
+        ("data: {source: folder, path: 's3://b/bees'}", ["data.path: must be on this machine: got 's3://b/bees'"]),
         ("trial: {weights: squeezenet.pth}", ["trial.weights: no such file or folder: got '{}/squeezenet.pth'"]),
         (
             "space: {weights: [none, own.pth, .]}",

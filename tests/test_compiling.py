@@ -25,7 +25,7 @@ from trainables.features import Sharing
 from trainables.finetune import finetune
 from trainables.training.compiling import Compiled, check_compiler, keep_compiled
 from tuning.setup import create_sweep
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 SMALL = dataclasses.replace(BASE, model="small_cnn", dropout=0.4, lr=0.01, compile=True)
 

@@ -14,7 +14,7 @@ from simulation import Crash, CrashingDatabase, Simulation, small_spec
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
 from tuning.space import Choice, Float, distribution
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 
 @pytest.fixture

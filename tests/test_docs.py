@@ -24,7 +24,8 @@ from tuning import exit_codes
 from tuning.cli.main import COMMANDS, main
 from tuning.ready import ready_files
 from tuning.reference import TABLES, filled
-from tuning.spec import SearchSettings, load_spec
+from tuning.spec import SearchSettings
+from tuning.spec_file import load_spec
 
 README = PROJECT / "README.md"
 REFERENCE = PROJECT / "docs" / "SWEEP_FILE.md"

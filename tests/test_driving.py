@@ -10,12 +10,12 @@ import pytest
 
 from reports.drivers import driver_of
 from trainables.errors import UserError
-from tuning.runner import driving, saving
+from tuning.driving import driving, saving
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tuning.runner import driving
+from tuning.driving import driving
 with driving(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -91,7 +91,7 @@ def test_a_link_in_a_run_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_an_error_of_the_disk_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught, saving(tmp_path):
+    with pytest.raises(UserError) as caught, saving(str(tmp_path)):
         (tmp_path / "not there" / "file").write_text("x")
     assert "the sweep cannot be saved" in str(caught.value)
     assert f"tune resume {tmp_path}" in str(caught.value)

@@ -12,7 +12,7 @@ from tuning.ready import ready_files
 from tuning.retention import Retention
 from tuning.setup import create_sweep
 from tuning.space import Choice, Float, Int
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 SPACE = {
     "optimizer": Choice(("sgd", "adam")),

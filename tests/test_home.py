@@ -15,8 +15,9 @@ from reports.sweep import Sweep, describe
 from reports.working_copies import fetched, model_at, settle, unsettled
 from runs import make_run
 from simulation import Crash, CrashingJournal, Simulation, small_spec
-from trainables.bucket import Bucket, StorageError, joined, trouble
+from trainables.bucket import Bucket, joined
 from trainables.errors import UserError
+from trainables.outages import StorageError
 from trainables.places import Place, place_at
 from tuning import lease as leases
 from tuning.lease import Lease, leased
@@ -103,42 +104,6 @@ def test_a_url_that_cannot_be_one(url: str, said: str) -> None:
 
 def test_options_of_a_url_stay_at_its_end() -> None:
     assert joined("s3://bucket/sweeps/?region=eu-west-1", "my") == "s3://bucket/sweeps/my?region=eu-west-1"
-
-
-def test_trouble_in_a_line() -> None:
-    told = (
-        "When initiating multiple part upload for key 'a' in bucket 'b': AWS Error NO_SUCH_BUCKET during"
-        " CreateMultipartUpload operation: The specified bucket does not exist (Request ID: WxGI)"
-    )
-    assert trouble(OSError(told)) == "The specified bucket does not exist"
-
-
-def test_a_storage_that_does_not_answer_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket = Bucket(f"file://{tmp_path}/run")
-    bucket.write("a", b"content")
-    failures = [OSError("AWS Error NETWORK_CONNECTION during HeadObject operation: cannot connect")] * 3
-    monkeypatch.setattr("trainables.bucket._TRY_AGAIN_S", 0.01)
-
-    class Away:
-        type_name = "local"
-
-        def open_input_stream(self, key: str) -> object:
-            if failures:
-                raise failures.pop()
-            return system.open_input_stream(key)
-
-    system = bucket._opened[0]
-    bucket.__dict__["_opened"] = (Away(), bucket._opened[1])
-    assert bucket.read("a") == b"content"
-    failures += [OSError("AWS Error ACCESS_DENIED during GetObject operation: no")] * 2
-    with pytest.raises(StorageError, match="run/a: the object storage fails: got 'no'"):
-        bucket.read("a")
-    assert len(failures) == 1, "what is denied is not asked for again"
-    failures *= 1000
-    monkeypatch.setattr("trainables.bucket.PATIENCE_S", 0.05)
-    monkeypatch.setattr("trainables.bucket._FINAL", ())
-    with pytest.raises(StorageError, match="the object storage fails"):
-        bucket.read("a")
 
 
 # the journal in parts

@@ -1,4 +1,4 @@
-"""Sweeps at home on an S3 storage, driven from machines that have nothing but its URL, and a storage that goes away."""
+"""Sweeps at home on object storage, driven from machines that have its URL alone, and a storage that goes away."""
 
 import json
 import os
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from object_storage import Storage, s3
+from object_storage import SECRET, Storage, google, s3
 
 from ray_cluster import RayCluster
 from reports.sweep import Sweep
+from trainables.bucket import Bucket
 
 pytestmark = pytest.mark.cluster
 
@@ -35,6 +36,13 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     pytest.importorskip("moto", reason="moto is not installed (the extra `dev`)")
     pytest.importorskip("flask_cors", reason="what moto serves with is not installed (the extra `dev`)")
     with s3(tmp_path_factory.mktemp("moto") / "moto.log") as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
+def googles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    pytest.importorskip("gcp_storage_emulator", reason="gcp-storage-emulator is not installed (the extra `dev`)")
+    with google(tmp_path_factory.mktemp("google") / "google.log") as storage:
         yield storage
 
 
@@ -61,7 +69,7 @@ class Machine:
     def ended(self, process: subprocess.Popen, *, code: int = 0) -> str:
         output, _ = process.communicate(timeout=240)
         assert process.returncode == code, output
-        assert self._storage.environment["AWS_SECRET_ACCESS_KEY"] not in output
+        assert SECRET not in output
         return output
 
     def outcome(self, run: str) -> dict[str, Any]:
@@ -156,7 +164,73 @@ def test_nodes_that_see_no_folder_of_the_drivers(
     assert not list((ants.folder / "cache" / "runs").rglob("trials/*/*")), "none came by the driver's disk"
 
 
-def test_mistakes_are_told_in_a_line(machines: tuple[Machine, Machine], storage: Storage) -> None:
+def test_ctrl_c_while_the_storage_is_away(machines: tuple[Machine, Machine], storage: Storage) -> None:
+    """It is acted on, and what had not got home goes on from this machine."""
+    ants, _ = machines
+    name = "away"
+    driver = ants.start("search", "--space", "longer.yaml", "--name", name, "--workers", "1", "--runs", storage.url)
+    ants.wait_for_epochs(name, 2)
+    with storage.away():
+        time.sleep(10)
+        driver.send_signal(signal.SIGINT)
+        time.sleep(1)
+        driver.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        output = ants.ended(driver, code=2)  # not all of it is at home
+        assert time.monotonic() - began < 25
+    assert "does not answer" in output
+    assert f"tune resume {storage.url}/{name}" in output
+    assert json.loads(ants("show", f"{storage.url}/{name}", "--json"))["state"] == "interrupted"
+    said = ants("resume", f"{storage.url}/{name}", "--workers", "1", "--hours", "0.0001", code=3)
+    assert "its hours are used up" in said
+    assert f"at home {storage.url}/{name}" in said
+
+
+def test_googles_storage(tmp_path: Path, googles: Storage, own_cache: Path) -> None:
+    """As on S3: a driver killed with its disk, gone on with from another machine."""
+    pixels = own_cache / "pixels"
+    pixels.mkdir(exist_ok=True)
+    ants, bees = (Machine(tmp_path / name, googles, pixels=pixels) for name in ("ants", "bees"))
+    ants("search", "--space", "my.yaml", "--workers", "1")
+    expected = ants.outcome("my")
+    driver = ants.start("search", "--space", "my.yaml", "--workers", "1", "--runs", googles.url)
+    ants.wait_for_epochs("my", 4)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    shutil.rmtree(ants.folder / "cache" / "runs")
+    run = googles.url_of("my")
+    assert "my finished: " in bees("resume", run)
+    assert bees.outcome(run) == expected
+    assert "finished" in ants("list", "--runs", googles.url)
+    assert f"at home {googles.url_of('my/report')}" in ants("report", run)
+    assert "there is: my" in ants("show", googles.url, code=2)
+    bucket = Bucket(run)
+    kept = {folder for folder in bucket.folders("trials") if bucket.files(f"trials/{folder}")}
+    assert kept == set(bucket.folders("trials")), "no folder without a file"
+    complete = [trial for trial in expected["trials"] if trial["state"] == "complete"]
+    assert len(kept) == min(2, len(complete))
+
+
+def test_places_on_googles_storage(googles: Storage) -> None:
+    bucket = Bucket(googles.url_of("place"))
+    bucket.check()
+    assert (bucket.read("a"), bucket.has("a"), bucket.age_s("a"), bucket.folders("")) == (None, False, None, [])
+    bucket.write("trials/3/a", b"one")
+    bucket.write("trials/3/a", b"two")
+    bucket.write("trials/12/b", b"")
+    assert bucket.read("trials/3/a") == b"two"
+    assert 0 <= bucket.age_s("trials/3/a") < 60
+    assert (bucket.files("trials/3"), bucket.files("trials"), bucket.folders("trials")) == (["a"], [], ["12", "3"])
+    for _ in range(2):  # what is not there is removed already
+        bucket.remove("trials/3/a")
+        bucket.remove_folder("trials/12")
+    assert bucket.read("trials/12/b") is None
+    assert bucket.folders("trials") == []
+
+
+def test_mistakes_are_told_in_a_line(
+    machines: tuple[Machine, Machine], storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ants, _ = machines
 
     def said(*words: str, **environment: str) -> str:
@@ -168,6 +242,16 @@ def test_mistakes_are_told_in_a_line(machines: tuple[Machine, Machine], storage:
     nobody = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     assert "the object storage cannot be used" in said("list", "--runs", storage.url, **nobody)
     assert "no such object storage" in said("search", "--space", "my.yaml", "--runs", "ftp://host/sweeps")
+    assert "expected such as s3://sweeps/my" in said("search", "--space", "my.yaml", "--runs", "s3:/sweeps/my")
+    assert "expected such as s3://sweeps/my" in said("show", "s3//sweeps/my")
+    assert "must be on this machine" in said("export", "my", "-o", f"{storage.url}/model")
+    assert "must be on this machine" in said("predict", "my", "s3://bucket/pictures")
+    assert "no such object storage" in said("submit", "--space", "my.yaml", "--runs", "http://host/sweeps")
+    for name, value in storage.environment.items():
+        monkeypatch.setenv(name, value)
+    Bucket(storage.url).write("around/sweep.json", b"{}")
+    assert "a sweep itself" in said("search", "--space", "my.yaml", "--runs", f"{storage.url}/around")
+    assert "there is: around" in said("show", f"{storage.url}/nowhere")
 
 
 def _names(storage: Storage, under: str) -> list[str]:

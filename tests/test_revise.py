@@ -17,7 +17,7 @@ from tuning import setup
 from tuning.revise import Revision, is_wider, revise
 from tuning.setup import create_sweep, open_sweep
 from tuning.space import Choice, Float, Int
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 QUIET = Console(quiet=True)
 FILE = """\

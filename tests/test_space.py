@@ -21,7 +21,7 @@ from tuning.space import (
     to_json,
     with_parents,
 )
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from tuning.checking import checked, hints_of
 from tuning.crosschecks import _ONLY_WITH, advice
 from tuning.ready import ready_files
 from tuning.space import Choice, Float
-from tuning.spec import ResourceSettings, SearchSettings, Spec, load_spec
+from tuning.spec import ResourceSettings, SearchSettings, Spec
+from tuning.spec_file import load_spec
 
 SMALL = "space:\n  lr: {low: 0.001, high: 0.1, log: true}\n"
 FULL = """\

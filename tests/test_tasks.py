@@ -27,7 +27,8 @@ from trainables.tasks import EPOCH_FIELDS, LOSSES_OF, METRICS_OF, TRAINING_SCORE
 from trainables.training.trainer import Trainer
 from tuning.conductor import Job
 from tuning.space import Choice
-from tuning.spec import SearchSettings, Spec, load_spec
+from tuning.spec import SearchSettings, Spec
+from tuning.spec_file import load_spec
 from tuning.target_checks import check_targets
 
 NO_WEIGHTS = Weights("none", None, None, "")

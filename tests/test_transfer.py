@@ -24,7 +24,7 @@ from trainables.models.weights import Weights, resolve_weights
 from trainables.settings import TrialSettings
 from tuning.revise import Revision, revise
 from tuning.setup import _keep_exported, create_sweep, open_sweep
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 NONE = Weights("none", None, None, "")
 MODEL = "small_cnn"

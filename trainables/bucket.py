@@ -10,6 +10,7 @@ Credentials, region and endpoint come from the environment (`AWS_ACCESS_KEY_ID`,
 """
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -23,14 +24,12 @@ from urllib.parse import urlsplit
 
 from trainables.errors import UserError
 from trainables.files import replaced
+from trainables.outages import answers_of, trouble
 
 SCHEMES = ("s3", "gs", "file")
-# One that does not answer is tried again for so long; then the sweep stops, to be resumed.
-PATIENCE_S = 120.0
-_TRY_AGAIN_S = 1.0
 _PIECE = 4 * 2**20  # bytes
-# What trying again does not change, in AWS's words and in errno's.
-_FINAL = ("NO_SUCH_BUCKET", "ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "UNRECOGNIZED_CLIENT")
+# The libraries below try again by themselves, but not for long: how long in all is `trainables.outages`' to say.
+_TRIES, _GOOGLE_TRIES_S = 2, 3
 
 T = TypeVar("T")
 
@@ -40,23 +39,34 @@ def is_url(where: object) -> bool:
     return isinstance(where, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", where) is not None
 
 
+def given_url(where: object) -> bool:
+    """`is_url`, of what a user wrote.
+
+    Raises:
+        UserError: there is no such storage, or it has a slash too few or too many to be a URL.
+    """
+    if is_url(where):
+        Bucket(str(where))
+        return True
+    if isinstance(where, str) and (slip := re.match(r"(s3|gs)(:/?|//)(?=[^/])", where)):
+        told = f"{slip[1]}://{where[slip.end() :]}"
+        raise UserError("neither a URL nor a path", got=where, expected=f"such as {told} for object storage")
+    return False
+
+
 def joined(url: str, name: str) -> str:
     """The URL of what is called `name` under a URL, whose options (`?region=…`) stay."""
     base, mark, options = url.partition("?")
     return f"{base.rstrip('/')}/{name}{mark}{options}"
 
 
-class StorageError(UserError, OSError):
-    """Object storage failed, or has no such file: one line for the user, and as a full disk for whoever saves there."""
-
-
 class Bucket:
-    """A prefix on object storage. Its calls raise StorageError when it fails for `PATIENCE_S`."""
+    """A prefix on object storage. Its calls raise StorageError as `trainables.outages` says."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         scheme = parts.scheme
-        if parts.username is not None or parts.password is not None:
+        if parts.password is not None or parts.username not in (None, "anonymous"):
             raise UserError(
                 "a URL with credentials",
                 where=f"{scheme}://…",
@@ -67,6 +77,7 @@ class Bucket:
                 "no such object storage", where=url, got=f"{scheme}://", expected=", ".join(f"{s}://…" for s in SCHEMES)
             )
         self.url = url
+        self.answers = answers_of(f"{scheme}://{parts.netloc}")
 
     # whole files
 
@@ -97,7 +108,7 @@ class Bucket:
                 shutil.copyfileobj(source, file, _PIECE)
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        _tried(copy, joined(self.url, name))
+        self._tried(copy, name)
 
     def write(self, name: str, content: bytes) -> None:
         """Puts these bytes there, in one call that no signal cuts in two: what is there is whole."""
@@ -112,7 +123,7 @@ class Bucket:
             if self._local:
                 self._fs.move(beside, key)
 
-        _tried(write, joined(self.url, name))
+        self._tried(write, name)
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file; None where there is none."""
@@ -124,7 +135,7 @@ class Bucket:
             except FileNotFoundError:
                 return None
 
-        return _tried(read, joined(self.url, name))
+        return self._tried(read, name)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON document; None where there is none. UserError for what is none of ours."""
@@ -155,48 +166,65 @@ class Bucket:
             raise UserError(
                 f"the object storage cannot be used ({trouble(error)})",
                 where=self.url,
-                hint="are its credentials and endpoint in the environment?",
+                hint=self._advice(),
             ) from error
 
     def has(self, name: str) -> bool:
-        return _tried(lambda: self._fs.get_file_info(self._key(name)), joined(self.url, name)).is_file
+        return self._tried(lambda: self._fs.get_file_info(self._key(name)), name).is_file
 
     def age_s(self, name: str) -> float | None:
         """Seconds since a file was written, by the storage's clock and this machine's; None where there is none."""
-        info = _tried(lambda: self._fs.get_file_info(self._key(name)), joined(self.url, name))
+        info = self._tried(lambda: self._fs.get_file_info(self._key(name)), name)
         return time.time() - info.mtime_ns / 1e9 if info.is_file and info.mtime_ns else None
 
     def files(self, folder: str) -> list[str]:
-        return [info.base_name for info in _tried(lambda: self._list(folder), joined(self.url, folder)) if info.is_file]
+        return [info.base_name for info in self._tried(lambda: self._list(folder), folder) if info.is_file]
 
     def folders(self, folder: str) -> list[str]:
         from pyarrow.fs import FileType
 
-        found = _tried(lambda: self._list(folder), joined(self.url, folder))
-        return [info.base_name for info in found if info.type == FileType.Directory]
+        # Google's storage has none: a name with a slash in it is all there is.
+        flat = self._fs.type_name == "gcs"
+        found = self._tried(lambda: self._list(folder, recursive=flat), folder)
+        if not flat:
+            return [info.base_name for info in found if info.type == FileType.Directory]
+        above = len(self._key(folder)) + 1
+        return sorted({info.path[above:].split("/")[0] for info in found if "/" in info.path[above:]})
 
     def remove(self, name: str) -> None:
         def remove() -> None:
             with suppress(FileNotFoundError):
                 self._fs.delete_file(self._key(name))
 
-        _tried(remove, joined(self.url, name))
+        self._tried(remove, name)
 
     def remove_folder(self, folder: str) -> None:
         def remove() -> None:
-            with suppress(FileNotFoundError):
+            try:
                 self._fs.delete_dir(self._key(folder))
+            except OSError as error:  # on Google's storage it is no FileNotFoundError
+                if not isinstance(error, FileNotFoundError) and "No such directory" not in str(error):
+                    raise
 
-        _tried(remove, joined(self.url, folder))
+        self._tried(remove, folder)
 
-    def _list(self, folder: str) -> list[Any]:
+    def _advice(self) -> str:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL") if self.url.startswith("s3:") else None
+        if not endpoint:
+            return "are its credentials, and its endpoint if need be, in the environment?"
+        scheme = "" if is_url(endpoint) else ", without http:// or https://"
+        return f"AWS_ENDPOINT_URL is {endpoint}{scheme}"
+
+    def _list(self, folder: str, *, recursive: bool = False) -> list[Any]:
         from pyarrow.fs import FileSelector
 
-        key = self._key(folder) if folder else self._prefix
-        return self._fs.get_file_info(FileSelector(key, allow_not_found=True))
+        return self._fs.get_file_info(FileSelector(self._key(folder), allow_not_found=True, recursive=recursive))
+
+    def _tried(self, act: Callable[[], T], name: str) -> T:
+        return self.answers.tried(act, where=joined(self.url, name) if name else self.url)
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}"
+        return f"{self._prefix}/{name}" if name else self._prefix
 
     @property
     def _fs(self) -> Any:
@@ -214,10 +242,13 @@ class Bucket:
     def _opened(self) -> tuple[Any, str]:
         """The file system, and where in it the prefix is. Loads pyarrow, which few sweeps need."""
         from pyarrow import ArrowException
-        from pyarrow.fs import FileSystem
+        from pyarrow.fs import AwsStandardS3RetryStrategy, FileSystem, S3FileSystem
 
         try:
-            system, prefix = FileSystem.from_uri(self.url)
+            system, prefix = FileSystem.from_uri(_impatient(self.url))
+            if system.type_name == "s3":  # no URL can say how often it is tried
+                _, (options,) = system.__reduce__()
+                system = S3FileSystem(**options, retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_TRIES))
         except (ArrowException, OSError) as error:
             raise UserError(f"the object storage cannot be used ({trouble(error)})", where=self.url) from error
         if not prefix.strip("/"):
@@ -225,24 +256,8 @@ class Bucket:
         return system, prefix.rstrip("/")
 
 
-def trouble(error: BaseException) -> str:
-    """What object storage complains of, without the request's number, in one line."""
-    text = " ".join(str(error).split())
-    found = re.search(r"AWS Error (?P<kind>\w+) during \w+ operation: (?P<said>.*)", text)
-    said = found["said"] or found["kind"] if found else text
-    said = re.sub(r" ?\(Request ID: [^)]*\)|curlCode: \d+, |Detail: .*", "", said.split("; Details: ")[-1])
-    return said.strip().rstrip(".")[:300] or type(error).__name__
-
-
-def _tried(act: Callable[[], T], where: str) -> T:
-    """What `act` returns, tried again while the storage does not answer. StorageError where that lasts."""
-    until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return act()
-        except FileNotFoundError as error:
-            raise StorageError("no such file there", where=where) from error
-        except OSError as error:
-            if time.monotonic() >= until or any(word in str(error) for word in _FINAL):
-                raise StorageError("the object storage fails", where=where, got=trouble(error)) from error
-            time.sleep(_TRY_AGAIN_S)
+def _impatient(url: str) -> str:
+    """The URL with Google's library told not to try for a quarter of an hour."""
+    if not url.startswith("gs:") or "retry_limit_seconds=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}retry_limit_seconds={_GOOGLE_TRIES_S}"

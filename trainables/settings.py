@@ -75,7 +75,7 @@ _SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """What one trial does. Values are checked where they come in (`tuning.spec`), not here."""
+    """What one trial does. Values are checked where they come in (`tuning.spec_file`), not here."""
 
     model: Annotated[
         str,

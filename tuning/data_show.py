@@ -30,7 +30,8 @@ from trainables.settings import TrialSettings
 from trainables.wording import counted
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
-from tuning.spec import Spec, load_spec, read_spec
+from tuning.spec import Spec
+from tuning.spec_file import load_spec, read_spec
 from tuning.yaml_file import YamlFile
 
 ARGUMENT = "FILE"  # what a place is called where it is no sweep file's

@@ -122,7 +122,8 @@ def _working_copies(cache: Path) -> Iterator[Finding]:
     copies = [copy for copy in (cache / COPIES).glob("*/*") if copy.is_dir()]
     if copies:
         size = sum(path.stat().st_size for copy in copies for path in copy.rglob("*") if path.is_file())
-        yield Finding("working copies", f"{len(copies)} of runs on object storage, {mb(size)}, in {cache / COPIES}")
+        state = f"{len(copies)} of runs on object storage, {mb(size)}, in {cache / COPIES}"
+        yield Finding("working copies", f"{state}; may be removed when their drivers have ended")
 
 
 def mb(size: int) -> str:

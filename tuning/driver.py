@@ -19,7 +19,6 @@ from reports.export import export_model
 from reports.home import address_of, home_of
 from reports.ledger import JOURNAL
 from reports.modelfile import BEST
-from reports.runs import check_name
 from reports.sweep import Sweep
 from reports.working_copies import pulled, settle, unsettled
 from reports.write import write_report
@@ -30,12 +29,13 @@ from trainables.wording import counted
 from tuning import exit_codes
 from tuning.ahead import Ahead
 from tuning.cluster import RaySession
+from tuning.driving import driving, saving
 from tuning.lease import leased
 from tuning.logs import check_loggers
 from tuning.mirror import mirrored
 from tuning.progress import ended_line
 from tuning.revise import Revision, revise
-from tuning.runner import Outcome, driving, run_sweep, saving
+from tuning.runner import Outcome, run_sweep
 from tuning.screen import Screen
 from tuning.setup import create_sweep, open_sweep
 from tuning.spec import Spec
@@ -46,7 +46,6 @@ def begin(spec: Spec, *, text: str, name: str, runs: Path | str, console: Consol
     check_loggers(spec.search.logging)
     if isinstance(runs, Path):
         return create_sweep(spec, text=text, name=name, runs=runs, console=console).folder
-    check_name(name)
     home = unsettled(joined(runs, name))
     create_sweep(spec, text=text, name=name, runs=home.folder.parent, console=console)
     with leased(home, say=console.print):
@@ -134,7 +133,7 @@ def _export(sweep: Sweep, store: PixelStore, outcome: Outcome, console: Console)
         return f"not exported: {error}"
     except Exception:  # a bug of ours, or a library's failure; `tune export` can be called again
         console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        return f"not exported; try again: tune export {sweep.address}"
+        return f"not exported; try again: tune export {shlex.quote(sweep.address)}"
 
 
 def _report(sweep: Sweep, console: Console) -> str:
@@ -148,18 +147,18 @@ def _report(sweep: Sweep, console: Console) -> str:
         return f"not written: {error}"
     except Exception:  # a bug of ours, shown as one; `tune report` can be called again
         console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
-        return f"not written; try again: tune report {sweep.address}"
+        return f"not written; try again: tune report {shlex.quote(sweep.address)}"
 
 
 def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:
     if outcome.interrupted:
         return [f"go on   {resume}"]
     if outcome.best is None:
-        return [f"next    tune show {sweep.address}   (each trial's error), mend the cause, then {resume}"]
+        return [f"next    tune show {shlex.quote(sweep.address)}   (each trial's error), mend the cause, then {resume}"]
     done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
     return [
-        f"next    tune show {sweep.address}",
-        f"        tune predict {sweep.address if sweep.home else sweep.folder / BEST} PICTURES",
+        f"next    tune show {shlex.quote(sweep.address)}",
+        f"        tune predict {shlex.quote(sweep.address if sweep.home else str(sweep.folder / BEST))} PICTURES",
         f"        {resume} --trials {2 * done}",
     ]
 

@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trainables.bucket import is_url
+from trainables.bucket import given_url
 from trainables.errors import UserError
 from tuning.address import use_token
 
@@ -63,6 +63,7 @@ class Jobs:
         use_token()
         try:
             import aiohttp  # noqa: F401  what Ray's client lacks without its extra
+            from ray.exceptions import AuthenticationError
             from ray.job_submission import JobSubmissionClient
         except ImportError as error:
             raise UserError(
@@ -71,10 +72,9 @@ class Jobs:
         for chatty in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
             logging.getLogger(chatty).setLevel(logging.WARNING)  # they tell of each connection and each parcel
         self._address = address
-        try:
+        self._refused = AuthenticationError
+        with self._told():
             self._client = JobSubmissionClient(address)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise self._trouble(error) from error
 
     def submit(self, words: Sequence[str], *, name: str, run: str, file: Path | None = None) -> str:
         """Hands `tune` with these words over as a job. Returns the job's id.
@@ -139,7 +139,14 @@ class Jobs:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (ConnectionError, RuntimeError) as error:
+        except self._refused as error:
+            raise UserError(
+                "the cluster does not take this token, or wants one",
+                where=self._address or "--address",
+                expected="the token of its head",
+                hint="give it as RAY_AUTH_TOKEN, or in ~/.ray/auth_token",
+            ) from error
+        except (ConnectionError, RuntimeError, ValueError) as error:
             raise self._trouble(error) from error
 
     def _trouble(self, error: Exception) -> UserError:
@@ -161,7 +168,7 @@ def check_paths(data: dict[str, Any], weights: Sequence[str], runs: str) -> None
     named = [("--runs", runs), ("data.path", data.get("path")), ("data.root", data.get("root"))]
     named += [("trial.weights", name) for name in weights if name not in ("auto", "imagenet", "none")]
     for where, path in named:
-        if path is not None and not is_url(path) and not Path(path).is_absolute():
+        if path is not None and not given_url(path) and not Path(path).is_absolute():
             raise UserError(
                 "a job looks for this on the cluster",
                 where=where,

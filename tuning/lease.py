@@ -104,7 +104,7 @@ class Lease:
 
 @contextmanager
 def leased(home: Home, *, say: Callable[[str], object]) -> Iterator[Lease]:
-    """Keeps other drivers off a run. The caller sees to it that no other works in its copy (`runner.driving`).
+    """Keeps other drivers off a run. The caller sees to it that no other works in its copy (`driving`).
 
     Args:
         say: told when it takes time.

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reports.remote_journal import JournalParts
-from trainables.bucket import StorageError
 from trainables.errors import UserError
+from trainables.outages import StorageError
 from tuning.lease import Lease
 
 PERIOD_S = 1.0
@@ -35,7 +35,7 @@ class Mirror:
     def __init__(self, lease: Lease, *, journal: Path | None) -> None:
         self._lease, self._journal = lease, journal
         self._parts = JournalParts(lease.home.bucket, life=lease.life)
-        self._failed: str | None = None
+        self._failed: str | None = None  # in a line
         self._waiting: list[Callable[[], None]] = []
         self._ends = False
         self._news = threading.Condition()
@@ -58,7 +58,15 @@ class Mirror:
         """Raises UserError where the run is another driver's by now, StorageError where not all gets home."""
         self._lease.check()
         if self._failed is not None:
-            raise StorageError("the sweep does not get home", where=self._lease.home.url, got=self._failed)
+            raise StorageError(self._failed)
+
+    def waits(self) -> bool:
+        """Whether the storage does not answer at this moment."""
+        return self._lease.home.bucket.answers.silent_s() > 0
+
+    def hurry(self) -> None:
+        """Has calls that fail no longer tried again: somebody waits for the end."""
+        self._lease.home.bucket.answers.hurry()
 
     def afterwards(self, act: Callable[[], None]) -> None:
         """Has something done, soon, once the ledger as it is now is at home."""
@@ -127,5 +135,5 @@ def mirrored(lease: Lease, *, journal: Path | None, say: Callable[[str], object]
         lease.home.push("logs")
         whole = True
     finally:
-        if not whole and lease.lost is None:
+        if not whole and (lease.lost is None or isinstance(lease.lost, StorageError)):
             say("the last of the record may be on this machine alone: go on from here")

@@ -8,6 +8,7 @@ No picture and no weights are read; of a CSV file its header is.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.bucket import is_url
 from trainables.data.csv_table import column_mistakes
 from trainables.data.sources import PUBLISHED, csv_columns
 from trainables.errors import UserError
@@ -53,6 +54,12 @@ def _check_data(file: YamlFile, spec: "Spec", problems: Problems) -> None:
 
 def _found(file: YamlFile, key: KeyPath, value: str, base: Path, problems: Problems) -> Path | None:
     """Where that is; None, and told, where it is not."""
+    if is_url(value):
+        hint = (
+            "`tune export URL -o FOLDER` copies a model" if key[-1] == "weights" else "copy them, or mount the storage"
+        )
+        problems.tell(file, key, "must be on this machine", got=value, hint=hint)
+        return None
     try:
         place = base / Path(value).expanduser()
     except RuntimeError:  # ~name, and nobody of that name

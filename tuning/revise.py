@@ -20,7 +20,8 @@ from reports.sweep import Sweep
 from trainables.errors import UserError
 from trainables.files import write_json
 from tuning.space import Choice, Dimension, contains, distribution
-from tuning.spec import Spec, load_spec
+from tuning.spec import Spec
+from tuning.spec_file import load_spec
 from tuning.versions import current_versions
 
 # What may change without making the trials there are any less comparable. The pictures' content is checked by itself.

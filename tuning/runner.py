@@ -9,29 +9,21 @@ if outcome.interrupted:
 import dataclasses
 import functools
 import os
-import socket
+import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from reports.drivers import DRIVER, LOCK, driver_of
-from reports.home import address_of
 from reports.ledger import Ledger, TrialRecord
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep
 from trainables.bucket import is_url
 from trainables.data.cache import cache_folder
 from trainables.data.store import PixelStore
-from trainables.errors import UserError
-from trainables.files import write_json
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob
 from trainables.settings import TrialSettings
@@ -52,6 +44,7 @@ from tuning.watchdog import Watchdog
 
 # After a signal, trials get this long to finish their epoch; what takes longer is done again on resume.
 PATIENCE_S = 20.0
+_PATIENCE_AWAY_S = 5.0  # while object storage is away
 # How often the nodes of a cluster are counted.
 NODES_EVERY_S = 2.0
 
@@ -151,7 +144,7 @@ def _run(
         with open_view(console, lambda: _facts(sweep, conductor, signals), quiet=quiet) as view:
             conductor.watch = view.trial_ended
             leave = functools.partial(_leave, sweep.address, ray, console)
-            with Watchdog(lambda: _overdue(ray, signals), leave=leave):
+            with Watchdog(lambda: _overdue(ray, signals, mirror), leave=leave):
                 tick = _Tick(conductor, view, signals, follow, places=places if ray.joined else None, mirror=mirror)
                 rounds(conductor, lambda: engine().run(must_end=tick), places=places, say=view.said)
         if (said := jobs.sent()) and not quiet:
@@ -165,74 +158,6 @@ def _left(ledger: Ledger, spec: Spec) -> int:
     """Trials that have not ended, or not begun; at least one."""
     ended = sum(count for state, count in ledger.counts().items() if state != "running")
     return max(1, spec.search.trials - ended)
-
-
-@contextmanager
-def saving(run: str) -> Iterator[None]:
-    """Turns an error of the disk into one clear line: what is recorded is whole, and the sweep can be resumed.
-
-    Raises:
-        UserError: in place of any OSError.
-    """
-    mend = "see that its storage answers" if is_url(run) else "make the folder writable or make room"
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            "the sweep cannot be saved",
-            where=run,
-            got=str(error),
-            hint=f"what is recorded is safe; {mend}, then `tune resume {run}`",
-        ) from error
-
-
-@contextmanager
-def driving(run: Path) -> Iterator[None]:
-    """Holds a run: one driver at a time. The hold ends with the process, however that ends.
-
-    Raises:
-        UserError: another driver is at work, and who it is; or the folder leads elsewhere by links.
-    """
-    _refuse_links(run)
-    lock = FileLock(run / LOCK)
-    try:
-        lock.acquire(timeout=1)  # a reader that looks whether anybody holds it does so for an instant
-    except Timeout:
-        holder = driver_of(run) or {}
-        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
-        raise UserError(
-            "this sweep is being run already",
-            where=address_of(run),
-            got=who,
-            hint="wait for it, or stop it with Ctrl-C there",
-        ) from None
-    try:
-        _clear_remains(run)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(run / DRIVER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
-        yield
-    finally:
-        with suppress(OSError):
-            (run / DRIVER).unlink(missing_ok=True)
-        lock.release()
-
-
-def _refuse_links(run: Path) -> None:
-    """A run may come from a stranger, and a driver writes and removes: never through a link out of the folder."""
-    for path in chain(run.iterdir(), run.glob("logs/**/*"), run.glob("trials/*")):
-        if path.is_symlink():
-            raise UserError(
-                "a link in a run's folder",
-                where=str(path),
-                hint="put the files themselves there to go on with the sweep",
-            )
-
-
-def _clear_remains(run: Path) -> None:
-    """Unfinished files of a killed driver; their finished forms, if any, are in place."""
-    for pattern in (".*.tmp", "trials/*/.*.tmp", ".*.wider", ".sweep.yaml.before"):
-        for path in run.glob(pattern):
-            path.unlink(missing_ok=True)
 
 
 class _Jobs:
@@ -316,6 +241,10 @@ class _Tick:
         if conductor.storage_error is not None:
             return True
         patience = 0.0 if signals.at_once else PATIENCE_S
+        if self._mirror and self._mirror.waits():
+            patience = min(patience, _PATIENCE_AWAY_S)  # no epoch ends while its checkpoint cannot be written
+        if self._mirror and signals.waited_s() > patience:
+            self._mirror.hurry()
         return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
 
     def _acknowledge(self, how: str) -> None:
@@ -325,19 +254,19 @@ class _Tick:
             self._view.stopping(f"stopping ({self._signals.asked}), {how}")
 
 
-def _overdue(session: RaySession, signals: Signals) -> str | None:
+def _overdue(session: RaySession, signals: Signals, mirror: Mirror | None) -> str | None:
     """Why the driver must end without its main thread, if it must."""
     if not session.alive():
         return "the Ray cluster does not answer" if session.joined else "Ray has ended"
-    if signals.waited_s() > PATIENCE_S + 15 or (signals.at_once and signals.waited_s() > 10):
-        return "Ray does not stop"
+    if signals.waited_s() > PATIENCE_S + 15 or (signals.at_once and signals.waited_s() > 15):
+        return "the object storage does not answer" if mirror and mirror.waits() else "Ray does not stop"
     return None
 
 
 def _leave(run: str, session: RaySession, console: Console, reason: str) -> None:
     """Ends the process here and now; the ledger has all that can be gone on with."""
     here = "   (on this machine: its last epochs may not be at home)" if is_url(run) else ""
-    lines = f"\ninterrupted: {reason}\ngo on   tune resume {run}{here}"
+    lines = f"\ninterrupted: {reason}\ngo on   tune resume {shlex.quote(run)}{here}"
     console.print(lines, markup=False, highlight=False, soft_wrap=True)
     clear_session(session.folder)
     os._exit(exit_codes.INTERRUPTED)

@@ -7,12 +7,15 @@ Both return the exit code of the outcome: 0 done, 3 without one finished trial, 
 loads and pictures are read, since both take seconds.
 """
 
+import logging
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables import outages
 from tuning import exit_codes
 from tuning.ahead import Ahead
 from tuning.revise import Revision
@@ -48,7 +51,9 @@ def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]
     except KeyboardInterrupt:
         from reports.home import address_of
 
-        screen.errors.print(f"interrupted; go on with: tune resume {address_of(run)}", markup=False, soft_wrap=True)
+        screen.errors.print(
+            f"interrupted; go on with: tune resume {shlex.quote(address_of(run))}", markup=False, soft_wrap=True
+        )
         return exit_codes.INTERRUPTED
 
 
@@ -58,7 +63,12 @@ def _place(address: str | None, *, quiet: bool) -> Iterator[tuple[Screen, "Ahead
     if address is not None:
         # torchvision cannot be imported by two threads at once, and here both need it.
         import tuning.joining  # noqa: F401
-    with _signals_interrupt(), screen_apart() as screen, Ahead(_ray(address)) as ray:
+    with (
+        _signals_interrupt(),
+        screen_apart() as screen,
+        _outages_told(screen, quiet=quiet),
+        Ahead(_ray(address)) as ray,
+    ):
         if screen.console.is_terminal and not quiet:  # the next line is seconds away
             screen.console.print("starting Ray, loading torch …", style="dim")
         yield screen, ray
@@ -77,6 +87,23 @@ def _ray(address: str | None) -> "Iterator[RaySession]":
         opened = joined_cluster(address)
     with opened as session:
         yield session
+
+
+@contextmanager
+def _outages_told(screen: Screen, *, quiet: bool) -> Iterator[None]:
+    """Shows what `trainables.outages` tells; above the live view, where there is one."""
+    console = screen.errors if quiet else screen.console
+
+    class _Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(record.getMessage(), style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    handler = _Shown()
+    outages.log.addHandler(handler)
+    try:
+        yield
+    finally:
+        outages.log.removeHandler(handler)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from reports.ledger import Ledger
 from reports.modelfile import DESCRIPTION, WEIGHTS
 from reports.record import RECORD, SCHEMA
-from reports.runs import check_name
+from reports.runs import check_new
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep, database_of
 from trainables.data.cache import cache_folder
@@ -57,12 +57,8 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     Raises:
         UserError: the name is taken; the pictures or weights cannot be used; the folder cannot be written.
     """
-    check_name(name)
+    check_new(name, runs=runs)
     run = runs / name
-    if run.exists():
-        raise UserError(
-            "this sweep exists", where=str(run), hint=f"`tune resume {run}` goes on with it; --name starts another"
-        )
     began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
     reading_s = time.monotonic() - began

@@ -36,9 +36,9 @@ class Signals:
     def _hear(self, number: int, frame: object) -> None:
         if self.asked is None:
             self.asked, self.asked_at = signal.Signals(number).name, time.monotonic()
-        elif number == signal.SIGINT:
-            self.at_once = True
+        elif number == signal.SIGINT and not self.at_once:
+            self.at_once, self.asked_at = True, time.monotonic()
 
     def waited_s(self) -> float:
-        """Seconds since the sweep was asked to stop."""
+        """Seconds since the sweep was asked to stop, or to stop at once."""
         return time.monotonic() - self.asked_at if self.asked else 0.0

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tuning.preview import preview
 from tuning.ready import find_space
-from tuning.spec import load_spec
+from tuning.spec_file import load_spec
 
 
 @click.command(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tuning.cli.options import runs_option
+from tuning.cli.options import LocalPath, runs_option
 
 
 @click.command(
@@ -16,7 +16,7 @@ from tuning.cli.options import runs_option
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     default=Path("comparison"),
     show_default=True,
     help="The folder to write to.",

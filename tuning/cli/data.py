@@ -8,6 +8,7 @@ from rich.console import Console
 
 from trainables.data.sources import DataSettings
 from trainables.wording import counted
+from tuning.cli.options import LocalPath
 
 if TYPE_CHECKING:
     from tuning.data_split import How
@@ -41,8 +42,8 @@ def data() -> None:
     short_help="Make train, val and test folders of one folder of pictures.",
     epilog="Example: tune data split dogsandcats pets --val 2000 --test 0.1 --link",
 )
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=LocalPath(path_type=Path))
+@click.argument("target", type=LocalPath(path_type=Path))
 @click.option("--val", type=_Share(), required=True, metavar="SHARE", help="For validation: 0.2, or 2000 pictures.")
 @click.option("--test", type=_Share(), default="0", metavar="SHARE", help="For the final test, as --val; none without.")
 @click.option("--move", "how", flag_value="move", help="Move the pictures.")
@@ -90,7 +91,7 @@ def split(source: Path, target: Path, val: float, test: float, how: "How", seed:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="The PNG to write; by default NAME-data.png.",
 )
 @click.option("--pictures", type=click.IntRange(1, 400), default=36, show_default=True, help="Pictures in the grid.")

@@ -1,5 +1,6 @@
 """`tune export RUN`: the best model as a self-contained folder."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainables.errors import UserError
-from tuning.cli.options import runs_option
+from tuning.cli.options import LocalPath, runs_option
 
 if TYPE_CHECKING:
     from reports.measure import Progress
@@ -35,7 +36,7 @@ _INSTALLED = "installed"
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     help="The folder to write; a former export there is replaced.  [default: the sweep's folder, best/]",
 )
 def export(run: str, runs: Path | str, number: int | None, formats: str, output: Path | None) -> None:
@@ -52,6 +53,7 @@ def export(run: str, runs: Path | str, number: int | None, formats: str, output:
     from reports.export import export_model
     from reports.formats import FORMATS, available_formats
     from reports.modelfile import BEST, read_description
+    from trainables.bucket import joined
 
     chosen = available_formats() if formats == _INSTALLED else _chosen(formats, known=tuple(FORMATS))
     default = sweep.folder / (BEST if number is None else f"trial-{number}")
@@ -65,7 +67,11 @@ def export(run: str, runs: Path | str, number: int | None, formats: str, output:
     for name, kind in FORMATS.items():
         if formats == _INSTALLED and name not in chosen:
             click.echo(f"  no {kind.files[0]}: pip install 'tuneyard[{kind.extra}]' makes it")
-    click.echo(f"try it: tune predict {folder} PICTURES...")
+    model = str(folder)
+    if sweep.home and output is None:
+        model = joined(sweep.home.url, folder.name)
+        click.echo(f"  at home {model}")
+    click.echo(f"try it: tune predict {shlex.quote(model)} PICTURES...")
 
 
 def _chosen(formats: str, *, known: tuple[str, ...]) -> tuple[str, ...]:

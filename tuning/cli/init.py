@@ -6,6 +6,7 @@ import click
 
 from trainables.errors import UserError
 from trainables.files import replaced
+from tuning.cli.options import LocalPath
 from tuning.ready import likeliest, ready_files, title
 
 
@@ -14,7 +15,7 @@ from tuning.ready import likeliest, ready_files, title
     short_help="List the ready sweep files, or copy one out.",
 )
 @click.argument("name", required=False)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; by default NAME.yaml here.")
+@click.option("-o", "--output", type=LocalPath(path_type=Path), help="The file to write; by default NAME.yaml here.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def init(name: str | None, output: Path | None, force: bool) -> None:
     """List the ready sweep files, or copy the one called NAME out to edit it."""

@@ -1,6 +1,7 @@
 """`tune list`: the sweeps here and how they stand. Imports no torch, Ray or pandas."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def list_(runs: Path | str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, "sweeps": sweeps}, indent=2))
     elif not sweeps:
-        print_line(f"no sweeps under {runs}; start one: tune search --space resnet18.yaml", console=Console())
+        where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+        print_line(f"no sweeps under {runs}; start one: tune search --space resnet18.yaml{where}", console=Console())
     else:
         print_table(_table(sweeps), console=Console())
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from trainables.bucket import is_url
+from trainables.bucket import given_url
+from trainables.errors import UserError
 from tuning.address import check_address
 
 
@@ -18,7 +19,17 @@ class _Runs(click.Path):
     """A folder, or an URL of object storage."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        return value if is_url(value) else super().convert(value, parameter, context)
+        return value if given_url(value) else super().convert(value, parameter, context)
+
+
+class LocalPath(click.Path):
+    """A file or folder of this machine; a URL would name a folder called `s3:`."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if given_url(value):
+            what = parameter.opts[0] if isinstance(parameter, click.Option) else "pictures and folders"
+            raise UserError("must be on this machine", where=what, got=value, expected="a path")
+        return super().convert(value, parameter, context)
 
 
 runs_option = click.option(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainables.bucket import is_url, joined
+from trainables.bucket import given_url, joined
 from trainables.errors import UserError
-from tuning.cli.options import runs_option
+from tuning.cli.options import LocalPath, runs_option
 
 if TYPE_CHECKING:
     from reports.predict import Prediction, Predictor
@@ -23,7 +23,7 @@ _WIDEST = 40  # columns for labels on a terminal
     short_help="Labels and probabilities for pictures.",
 )
 @click.argument("model")
-@click.argument("pictures", nargs=-1, required=True)
+@click.argument("pictures", nargs=-1, required=True, type=LocalPath())
 @runs_option
 @click.option("--json", "form", flag_value="json", help="Print a JSON list, with the likeliest classes.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV, a line a picture.")
@@ -89,10 +89,10 @@ def predict(
 
 def _model_place(model: str, runs: Path | str) -> Path:
     """The folder itself, or the run of this name; on object storage, its working copy."""
-    if is_url(model) or isinstance(runs, str):
+    if given_url(model) or isinstance(runs, str):
         from reports.working_copies import model_at
 
-        return model_at(model if is_url(model) or isinstance(runs, Path) else joined(runs, model))
+        return model_at(model if given_url(model) or isinstance(runs, Path) else joined(runs, model))
     try:
         return Path(model) if Path(model).exists() or not (runs / model).is_dir() else runs / model
     except OSError as error:  # such as a name that is too long

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tuning.cli.options import runs_option
+from tuning.cli.options import LocalPath, runs_option
 
 
 @click.command(
@@ -16,7 +16,7 @@ from tuning.cli.options import runs_option
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="The folder to write to.  [default: the sweep's folder, report/]",
 )
 def report(run: str, runs: Path | str, output: Path | None) -> None:
@@ -31,6 +31,7 @@ def report(run: str, runs: Path | str, output: Path | None) -> None:
     from reports.sweep import Sweep
     from reports.tables import headlines
     from reports.write import DATA, write_report
+    from trainables.bucket import joined
 
     sweep = Sweep.open(find_run(run, runs=runs, folders=[BEST]))  # the page shows what its model says of pictures
     paths = write_report(sweep, output or sweep.folder / "report")
@@ -42,3 +43,5 @@ def report(run: str, runs: Path | str, output: Path | None) -> None:
         click.echo(line)
     for path in paths:
         click.echo(path)
+    if sweep.home and output is None:
+        click.echo(f"at home {joined(sweep.home.url, 'report')}")

@@ -35,15 +35,18 @@ def search(
 
     Ctrl-C stops it after the epochs at work; `tune resume` goes on with it, as it does after a crash.
     """
+    from reports.runs import check_new
     from tuning.ready import base_of, find_space
-    from tuning.spec import load_spec
+    from tuning.spec_file import load_spec
 
     path = find_space(space)
     spec = load_spec(
         path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(path), files=True
     )
+    name = name or path.stem
+    check_new(name, runs=runs)  # before what takes seconds to load
 
     from tuning.session import start
 
     text = path.read_text(encoding="utf-8")
-    sys.exit(start(spec, text=text, name=name or path.stem, runs=runs, quiet=quiet, address=address))
+    sys.exit(start(spec, text=text, name=name, runs=runs, quiet=quiet, address=address))

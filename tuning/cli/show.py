@@ -1,6 +1,7 @@
 """`tune show RUN`: one sweep as a table, or as data. Imports no torch, Ray or pandas."""
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,9 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
     print_line("", console=console)
     left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
     if left_out:
-        print_line(f"… and {left_out} more: tune show {sweep.address} | less", console=console, style="dim")
+        print_line(
+            f"… and {left_out} more: tune show {shlex.quote(sweep.address)} | less", console=console, style="dim"
+        )
     for line in _reasons(trials):
         print_line(line, console=console, style="red")
 
@@ -108,7 +111,7 @@ def _show_trial(sweep: "Sweep", number: int, console: "Console") -> None:
     ]
     print_table(Table("Settings", ("setting", "value", "explored"), tuple(rows)), console=console)
     if left_out := len(trial.settings) - len(rows):
-        more = f"… and {left_out} at their defaults: tune show {sweep.address} --trial {number} | less"
+        more = f"… and {left_out} at their defaults: tune show {shlex.quote(sweep.address)} --trial {number} | less"
         print_line(more, console=console, style="dim")
 
 

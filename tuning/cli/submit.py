@@ -67,7 +67,7 @@ def submit(
         from reports.runs import check_name
         from tuning.ready import base_of, find_space
         from tuning.space import combinations
-        from tuning.spec import load_spec
+        from tuning.spec_file import load_spec
 
         assert space is not None
         file = find_space(space)

@@ -1,0 +1,116 @@
+"""Object storage that does not answer: how long it is tried again, by all together, and what is told."""
+
+from collections.abc import Callable
+
+import pytest
+
+from trainables import outages
+from trainables.outages import Answers, StorageError, trouble
+
+AWAY = "When reading 'a': AWS Error NETWORK_CONNECTION during GetObject operation: Could not connect to server"
+DENIED = "When reading 'a': AWS Error ACCESS_DENIED during GetObject operation: no (Request ID: X1)"
+
+
+class Clock:
+    """Time that passes while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 0.0, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now, self.slept = self.now + seconds, self.slept + 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(outages, "time", clock)
+    return clock
+
+
+def failing(times: int, message: str = AWAY) -> Callable[[], str]:
+    """Something that fails so many times, then works."""
+    left = [OSError(message)] * times
+
+    def act() -> str:
+        if left:
+            raise left.pop()
+        return "content"
+
+    return act
+
+
+def test_it_is_tried_again(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    answers = Answers("s3://bucket")
+    assert answers.tried(failing(40), where="s3://bucket/a") == "content"
+    assert answers.silent_s() == 0
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "s3://bucket does not answer (Could not connect to server): tried again for 120 s",
+        "s3://bucket answers again, after 40 s",
+    ]
+
+
+def test_a_short_outage_is_told_to_nobody(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    assert Answers("s3://bucket").tried(failing(3), where="s3://bucket/a") == "content"
+    assert not caplog.records
+
+
+def test_all_calls_share_one_deadline(clock: Clock) -> None:
+    answers = Answers("s3://bucket")
+    said = r"s3://bucket/a: no answer from the object storage for 120 s \(Could not connect to server\)"
+    with pytest.raises(StorageError, match=said):
+        answers.tried(failing(1000), where="s3://bucket/a")
+    slept = clock.slept
+    for _ in range(3):
+        with pytest.raises(StorageError, match="no answer"):
+            answers.tried(failing(1000), where="s3://bucket/b")
+    assert clock.slept == slept, "what comes after the deadline is tried once"
+    assert answers.tried(failing(0), where="s3://bucket/b") == "content"
+    assert answers.tried(failing(40), where="s3://bucket/b") == "content", "the next outage has a deadline of its own"
+
+
+@pytest.mark.parametrize("message", [DENIED, "[Errno 13] Permission denied: 'a'"])
+def test_what_is_refused_is_not_asked_for_again(clock: Clock, message: str) -> None:
+    answers = Answers("s3://bucket")
+    with pytest.raises(StorageError, match=r"s3://bucket/a: the object storage refuses \("):
+        answers.tried(failing(1, message), where="s3://bucket/a")
+    assert (clock.slept, answers.silent_s()) == (0, 0)
+
+
+def test_who_is_in_a_hurry_does_not_wait(clock: Clock) -> None:
+    answers = Answers("s3://bucket")
+    answers.hurry()
+    assert answers.tried(failing(0), where="s3://bucket/a") == "content"
+    with pytest.raises(StorageError, match="no answer"):
+        answers.tried(failing(1000), where="s3://bucket/a")
+    assert clock.slept == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (
+            "When initiating multiple part upload for key 'a' in bucket 'b': AWS Error NO_SUCH_BUCKET during"
+            " CreateMultipartUpload operation: The specified bucket does not exist (Request ID: WxGI)",
+            "The specified bucket does not exist",
+        ),
+        (
+            "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of PerformWork() - CURL"
+            " error [7]=Could not connect to server error_info={reason=, metadata={gcloud-cpp.retry.on-entry=false}})",
+            "Could not connect to server",
+        ),
+        (
+            "google::cloud::Status(UNAVAILABLE: Retry policy exhausted, with a last message of Could not create a"
+            " OAuth2 access token to authenticate the request. Learn more. The underlying error message was:"
+            " PerformWork() - CURL error [6]=Could not resolve hostname error_info={reason=})",
+            "Could not resolve hostname",
+        ),
+        ("", "OSError"),
+    ],
+)
+def test_trouble_in_a_line(told: str, line: str) -> None:
+    assert trouble(OSError(told)) == line

@@ -1,0 +1,129 @@
+"""Object storage that does not answer: tried again for two minutes, by all of a process together, and told of.
+
+    answers = answers_of("s3://bucket")
+    content = answers.tried(lambda: stream.read(), where="s3://bucket/sweeps/my/sweep.json")
+
+An outage begins with the first call that fails and ends with the first that does not. All calls to one storage share
+its deadline: once it has passed, each is tried just once more, so a sweep ends soon after it. What is told goes to
+this module's logger: to standard error by itself, to the screen of a sweep.
+"""
+
+import functools
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from trainables.errors import UserError
+
+PATIENCE_S = 120.0
+# An outage shorter than this is told to nobody.
+_TELL_S = 3.0
+_TRY_AGAIN_S = 1.0
+# What trying again does not change, in the words of AWS, of Google and of errno.
+_FINAL = (
+    "NO_SUCH_BUCKET",
+    "ACCESS_DENIED",
+    "INVALID_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "UNRECOGNIZED_CLIENT",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "Permission denied",
+    "No space left",
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class StorageError(UserError, OSError):
+    """Object storage failed, or has no such file: one line for the user, and as a full disk for whoever saves there."""
+
+
+class Answers:
+    """How one storage answers to this process."""
+
+    def __init__(self, storage: str) -> None:
+        self._storage = storage
+        self._patience_s = PATIENCE_S
+        self._since: float | None = None
+        self._told = False
+        self._known = threading.Lock()
+
+    def tried(self, act: Callable[[], T], *, where: str) -> T:
+        """What `act` returns, tried again while the storage does not answer.
+
+        Raises:
+            StorageError: there is no such file, it refuses, or it has not answered for `PATIENCE_S`.
+        """
+        while True:
+            try:
+                found = act()
+            except FileNotFoundError as error:
+                self._answered()
+                raise StorageError("no such file there", where=where) from error
+            except OSError as error:
+                if any(word in str(error) for word in _FINAL):
+                    self._answered()
+                    raise StorageError(f"the object storage refuses ({trouble(error)})", where=where) from error
+                if self._failed(error):
+                    said = f"no answer from the object storage for {self.silent_s():.0f} s ({trouble(error)})"
+                    raise StorageError(said, where=where) from error
+                time.sleep(_TRY_AGAIN_S)
+            else:
+                self._answered()
+                return found
+
+    def silent_s(self) -> float:
+        """Seconds since the outage began; 0 while there is none."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def hurry(self) -> None:
+        """Ends all patience: calls that fail are not tried again."""
+        self._patience_s = 0.0
+
+    def _failed(self, error: OSError) -> bool:
+        """Notes a failure; whether patience is at its end."""
+        with self._known:
+            if self._since is None:
+                self._since = time.monotonic()
+            silent_s = self.silent_s()
+            if silent_s >= self._patience_s:
+                return True
+            if silent_s >= _TELL_S and not self._told:
+                self._told = True
+                log.warning(
+                    "%s does not answer (%s): tried again for %.0f s", self._storage, trouble(error), self._patience_s
+                )
+            return False
+
+    def _answered(self) -> None:
+        with self._known:
+            if self._told:
+                log.warning("%s answers again, after %.0f s", self._storage, self.silent_s())
+            self._since, self._told = None, False
+
+
+@functools.cache
+def answers_of(storage: str) -> Answers:
+    """What this process knows of one storage, such as `s3://bucket`."""
+    return Answers(storage)
+
+
+def trouble(error: BaseException) -> str:
+    """What object storage complains of, without the request's number, in one line."""
+    text = " ".join(str(error).split())
+    if found := re.search(r"AWS Error (?P<kind>\w+|\[code \d+\]) during \w+ operation: (?P<said>.*)", text):
+        text = (found["said"] or found["kind"]).split("; Details: ")[-1]
+        text = re.sub(r" ?\(Request ID: [^)]*\)|curlCode: \d+, |Detail: .*", "", text)
+    elif found := re.search(r"google::cloud::Status\((?P<kind>\w+): (?P<said>.*)", text):
+        text = re.sub(r" error_info=\{.*", "", found["said"]).split("The underlying error message was: ")[-1]
+        text = re.sub(
+            r"Retry policy exhausted, with a last message of |PerformWork\(\) - |CURL error \[\d+\]=", "", text
+        )
+    return text.strip().rstrip(".")[:300] or type(error).__name__
