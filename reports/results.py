@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.answers import Answer, answer_of
+from reports.collapsed import Collapsed, collapsed_of
 from reports.comparisons import categorical_settings, comparison
 from reports.ledger import TrialRecord
 from reports.sweep import Sweep, standing
@@ -24,6 +25,7 @@ class Results:
     standing: dict[str, Any]
     answer: Answer
     comparisons: Sequence[Table]
+    collapsed: Collapsed | None
 
     @classmethod
     def of(cls, sweep: Sweep) -> "Results":
@@ -40,4 +42,5 @@ class Results:
             standing=standing(sweep, ledger, trials),
             answer=answer_of(sweep, trials, wall_seconds=ledger.elapsed_s()),
             comparisons=[comparison(trials, name, mode=sweep.mode) for name in categorical_settings(trials)],
+            collapsed=collapsed_of(sweep, trials),
         )

@@ -59,7 +59,7 @@ def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
         for name, value in (best.params or dict(list(best.settings.items())[:8])).items()
     )
     settings = tag("div", tag("h3", "With these settings"), tag("ul", chips, attributes={"class": "chips"}))
-    cards = [_sureness(results), _cost(results)]
+    cards = [_sureness(results), _cost(results), *_nowhere(results)]
     top = tag("div", tag("div", *numbers), settings, attributes={"class": "answer"})
     again = Markup("")
     if reproduce is not None:
@@ -109,8 +109,11 @@ def _as_good(answer: Answer) -> list[str]:
     near, others, best, cheapest = answer.within_noise or 0, answer.complete - 1, answer.best, answer.cheapest
     if not others or best is None or cheapest is None:
         return []
-    many, verb = f"{near:,}" if near else "None", "lie" if near > 1 else "lies"
-    line = f"{many} of the {counted(others, 'other complete trial')} {verb} within that of the best"
+    if others == 1:
+        line = f"The other complete trial {'lies' if near else 'does not lie'} within that of the best"
+    else:
+        many, verb = f"{near:,}" if near else "None", "lie" if near > 1 else "lies"
+        line = f"{many} of the {others:,} other complete trials {verb} within that of the best"
     if not near:
         return [f"{line}."]
     if cheapest is best:
@@ -131,6 +134,22 @@ def _cost(results: Results) -> Markup:
     if answer.wall_seconds > 0 and found:
         lines.append(f"It was found after {duration(found)}, {found / answer.wall_seconds:.0%} of the time.")
     return _card("What it cost", [*lines, *shared_words(shared_work(results.trials))])
+
+
+def _nowhere(results: Results) -> list[Markup]:
+    """A card on trials that learnt nothing, where there are any."""
+    found = results.collapsed
+    if found is None:
+        return []
+    number = len(found.trials)
+    lines = [
+        f"{number:,} of {counted(found.judged, 'trial')} got no further than chance: {shown(found.chance)},"
+        " one class for all pictures."
+    ]
+    if cause := found.cause:
+        there, others = (f"{shown(low)} to {shown(high)}" for low, high in (cause.collapsed, cause.others))
+        lines.append(f"Their {cause.setting} was {there}; that of the others {others}.")
+    return [_card("What learnt nothing", lines)]
 
 
 def shared_words(work: SharedWork) -> list[str]:

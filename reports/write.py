@@ -164,6 +164,7 @@ def _document(results: Results) -> dict[str, Any]:
         "within_noise": answer.within_noise,
         "cheapest_within_noise": None if answer.cheapest is None else answer.cheapest.number,
         "test": None if tested is None else dataclasses.asdict(tested),
+        "collapsed": results.collapsed and results.collapsed.to_json(),
         "cost": {
             "epochs": answer.epochs,
             "trial_seconds": answer.trial_seconds,

@@ -41,9 +41,9 @@ def test_the_answer_is_the_best_trial_with_its_noise(tmp_path: Path) -> None:
     [
         ([[0.5, 0.75], [0.7], [0.6, 0.7], [0.1]], 1, "2 of the 3 other complete trials lie within that of the best. The"
          " cheapest of them is trial 1: 0.7 after 1.5 s where the best took 3.0 s."),
-        ([[0.75], [0.6, 0.7]], 0, "1 of the 1 other complete trial lies within that of the best, and none of them took"
+        ([[0.75], [0.6, 0.7]], 0, "The other complete trial lies within that of the best, and none of them took"
          " less time."),
-        ([[0.75, 0.75], [0.1]], 0, "None of the 1 other complete trial lies within that of the best."),
+        ([[0.75, 0.75], [0.1]], 0, "The other complete trial does not lie within that of the best."),
     ],
 )  # fmt: skip
 def test_the_cheapest_of_those_as_good_is_named(

@@ -218,7 +218,7 @@ def test_a_second_ctrl_c_stops_it_at_once_and_it_can_be_resumed(tune: Tune) -> N
     driver.send_signal(signal.SIGINT)
     time.sleep(1.0)
     driver.send_signal(signal.SIGINT)
-    output, _ = driver.communicate(timeout=15)
+    output, _ = driver.communicate(timeout=30)
     assert driver.returncode == 130, output
     assert "tune resume" in output
     assert tune.show("small")["state"] == "interrupted"
