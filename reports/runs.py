@@ -5,6 +5,7 @@ sweep = Sweep.open(find_run("s3://bucket/sweeps/resnet18", runs=Path("runs")))  
 folders = run_folders(Path("runs"))
 """
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from reports.sweep import Sweep
 from reports.working_copies import check_free, fetched, runs_at
 from trainables.bucket import given_url, joined
 from trainables.errors import UserError
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a few of them go to what is written beside it
 
 
 def find_run(run: str, *, runs: Path | str, folders: Sequence[str] = ()) -> Path:
@@ -59,7 +62,7 @@ def check_new(name: str, *, runs: Path | str) -> None:
 
 def check_name(name: str) -> None:
     """UserError where a run cannot be called so."""
-    if not name or name.startswith(".") or "/" in name:
+    if not name or name.startswith(".") or "/" in name or len(os.fsencode(name)) > _LONGEST_NAME:
         raise UserError("not a name for a folder", where="--name", got=name)
 
 

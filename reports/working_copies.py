@@ -11,7 +11,7 @@ import secrets
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,6 +25,8 @@ from reports.remote_journal import JournalParts
 from trainables.bucket import Bucket, joined
 from trainables.errors import UserError
 from trainables.files import write_json
+
+_MOST_LOOKED_AT = 50  # folders, for a hint
 
 
 def fetched(url: str, *, folders: Sequence[str] = ()) -> Path:
@@ -128,27 +130,30 @@ def check_free(url: str) -> None:
 
 def _hint(home: Home) -> str | None:
     """What there is where somebody looked for a run: within, for one who left out the run's name, or beside it."""
-    above, _ = cut(home.url)
-    for place in (home.url, above):
-        bucket = Bucket(place)
-        names = [name for name in sorted(bucket.folders("")) if bucket.has(f"{name}/{RECORD}")]
-        if names:
-            return f"under {place} there is: {', '.join(names[:8])}"
+    beside = [] if home.url.startswith("gs:") else [cut(home.url)[0]]  # Google's lists every file there is
+    with suppress(UserError):  # there is no such sweep in any case
+        for place in (home.url, *beside):
+            bucket = Bucket(place)
+            names = [name for name in sorted(bucket.folders(""))[:_MOST_LOOKED_AT] if bucket.has(f"{name}/{RECORD}")]
+            if names:
+                return f"under {place} there is: {', '.join(names[:8])}"
     return None
 
 
 def _home(url: str) -> Home:
     """The home at a URL, with the copy that there is or would be. UserError where the storage cannot be used."""
     folder, (above, name) = copy_folder(url), cut(url)
-    home = home_of(folder) or Home(folder, joined(above, name), copy=secrets.token_hex(8))
+    there = home_of(folder)
+    home = Home(folder, joined(above, name), copy=there.copy if there else secrets.token_hex(8))
     home.bucket.check()
     return home
 
 
 def _made(home: Home) -> None:
-    """Makes the copy's folder, where there is none, with the note that says whose copy it is."""
+    """Makes the copy's folder, where there is none, and the note that says whose copy it is, as it was asked for."""
     home.folder.mkdir(parents=True, exist_ok=True)
-    if not (home.folder / NOTE).exists():
+    there = home_of(home.folder)
+    if there is None or there.url != home.url:
         write_json(home.folder / NOTE, {"url": home.url, "copy": home.copy})
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from reports import working_copies
 from reports.home import Home, home_of
 from reports.ledger import JOURNAL
 from reports.remote_journal import JournalParts, read_journal
-from reports.runs import find_run, list_runs, run_folders
+from reports.runs import check_new, find_run, list_runs, run_folders
 from reports.sweep import Sweep, describe
 from reports.working_copies import fetched, model_at, settle, unsettled
 from runs import make_run
 from simulation import Crash, CrashingJournal, Simulation, small_spec
-from trainables.bucket import Bucket, joined
+from trainables.bucket import Bucket, given_url, joined
 from trainables.errors import UserError
 from trainables.outages import StorageError
 from trainables.places import Place, place_at
@@ -95,6 +96,8 @@ def test_what_a_block_that_fails_wrote_is_not_kept(tmp_path: Path) -> None:
         ("s3://bucket/my#2", "no run is named"),
         ("s3://bucket/my sweep", "no run is named"),
         ("s3://me:secret@bucket/my", "s3://…: a URL with credentials"),
+        ("s3://anonymous@bucket/my", "s3://…: a URL with credentials"),
+        ("S3://bucket/my", "no such object storage: got 'S3://'"),
     ],
 )
 def test_a_url_that_cannot_be_one(url: str, said: str) -> None:
@@ -104,6 +107,46 @@ def test_a_url_that_cannot_be_one(url: str, said: str) -> None:
 
 def test_options_of_a_url_stay_at_its_end() -> None:
     assert joined("s3://bucket/sweeps/?region=eu-west-1", "my") == "s3://bucket/sweeps/my?region=eu-west-1"
+    assert joined("file:///", "my") == "file:///my"
+
+
+@pytest.mark.parametrize("slip", ["s3:/bucket/my", "s3:bucket/my", "s3//bucket/my", "gs:/bucket/my"])
+def test_what_was_meant_as_a_url_is_no_folder(slip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"expected such as {slip[:2]}://bucket/my"):
+        find_run(slip, runs=tmp_path)
+    (tmp_path / slip).mkdir(parents=True)
+    assert not given_url(slip), "there is such a folder"
+
+
+def test_the_options_of_a_url_are_those_asked_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one working copy: another endpoint alone is another storage."""
+    on_machine("ants", tmp_path, monkeypatch)
+    monkeypatch.setattr(Bucket, "check", lambda bucket: None)
+    first = working_copies._home("s3://bucket/my?region=eu")
+    working_copies._made(first)
+    second = working_copies._home("s3://bucket/my?region=us&scheme=http")
+    assert (second.folder, second.copy) == (first.folder, first.copy)
+    assert second.url == "s3://bucket/my?region=us&scheme=http"
+    working_copies._made(second)
+    known = home_of(first.folder)
+    assert known is not None
+    assert known.url == second.url
+    assert working_copies._home("s3://bucket/my?endpoint_override=other").folder != first.folder
+
+
+def test_a_hint_looks_at_few_folders(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_machine("ants", tmp_path, monkeypatch)
+    above = Bucket(url.rpartition("/")[0])
+    for number in range(60):
+        above.write(f"run-{number:02d}/sweep.json", b"{}")
+    with pytest.raises(UserError, match=r"no such sweep; under .* there is: run-00, .* run-07$"):
+        fetched(url)
+    with pytest.raises(UserError, match="a sweep itself"):
+        check_new("other", runs=joined(above.url, "run-00"))
+    with pytest.raises(UserError, match="this sweep exists"):
+        check_new("run-00", runs=above.url)
+    check_new("my", runs=above.url)
 
 
 # the journal in parts
@@ -357,6 +400,22 @@ def test_a_driver_that_lost_its_run_spoils_nothing(tmp_path: Path, url: str, mon
     assert not removed
     winner.finish(say=print)
     assert read_journal(home.bucket) == (run / JOURNAL).read_bytes()
+
+
+def test_ctrl_c_takes_patience_away(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From whoever waits for the storage in the end, wherever the driver was."""
+    on_machine("ants", tmp_path, monkeypatch)
+    home = home_of(make(url))
+    assert home is not None
+    hurried: list[str] = []
+    monkeypatch.setattr(home.bucket.answers, "hurry", lambda: hurried.append("hurry"))
+    with pytest.raises(KeyboardInterrupt), leased(home, say=print):
+        raise KeyboardInterrupt
+    with leased(home, say=print) as lease:
+        journal = home.folder / JOURNAL
+        with pytest.raises(KeyboardInterrupt), mirrored(lease, journal=journal, say=print):
+            raise KeyboardInterrupt
+    assert hurried == ["hurry", "hurry"]
 
 
 def test_a_note_that_cannot_be_kept_stops_the_sweep(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

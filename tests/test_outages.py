@@ -1,5 +1,6 @@
 """Object storage that does not answer: how long it is tried again, by all together, and what is told."""
 
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -73,7 +74,7 @@ def test_all_calls_share_one_deadline(clock: Clock) -> None:
     assert answers.tried(failing(40), where="s3://bucket/b") == "content", "the next outage has a deadline of its own"
 
 
-@pytest.mark.parametrize("message", [DENIED, "[Errno 13] Permission denied: 'a'"])
+@pytest.mark.parametrize("message", [DENIED, "google::cloud::Status(PERMISSION_DENIED: no)"])
 def test_what_is_refused_is_not_asked_for_again(clock: Clock, message: str) -> None:
     answers = Answers("s3://bucket")
     with pytest.raises(StorageError, match=r"s3://bucket/a: the object storage refuses \("):
@@ -81,13 +82,66 @@ def test_what_is_refused_is_not_asked_for_again(clock: Clock, message: str) -> N
     assert (clock.slept, answers.silent_s()) == (0, 0)
 
 
-def test_who_is_in_a_hurry_does_not_wait(clock: Clock) -> None:
+def test_a_call_that_fails_alone_has_a_deadline_too(clock: Clock) -> None:
+    """While others, on other threads, are answered: such as where large files alone are refused."""
+    answers = Answers("s3://bucket")
+
+    def act() -> str:
+        answers.tried(failing(0), where="s3://bucket/small")
+        raise OSError("AWS Error UNKNOWN (HTTP status 413) during PutObject operation: too large")
+
+    with pytest.raises(StorageError, match=r"s3://bucket/large: no answer .* for 120 s \(too large\)"):
+        answers.tried(act, where="s3://bucket/large")
+
+
+def test_who_is_in_a_hurry_waits_little(clock: Clock) -> None:
     answers = Answers("s3://bucket")
     answers.hurry()
-    assert answers.tried(failing(0), where="s3://bucket/a") == "content"
-    with pytest.raises(StorageError, match="no answer"):
+    assert answers.tried(failing(3), where="s3://bucket/a") == "content", "a blip costs nothing"
+    answers.hurry()
+    with pytest.raises(StorageError, match="no answer from the object storage for 5 s"):
         answers.tried(failing(1000), where="s3://bucket/a")
-    assert clock.slept == 0
+    slept = clock.slept
+    with pytest.raises(StorageError, match="no answer"):
+        answers.tried(failing(1000), where="s3://bucket/b")
+    assert clock.slept == slept
+    assert answers.tried(failing(0), where="s3://bucket/a") == "content"
+    assert answers.tried(failing(40), where="s3://bucket/a") == "content", "the hurry was that outage's"
+
+
+def test_an_outage_is_no_blip(clock: Clock) -> None:
+    answers = Answers("s3://bucket")
+    seen = []
+
+    def act() -> str:
+        seen.append(answers.is_away())
+        if len(seen) < 6:
+            raise OSError(AWAY)
+        return "content"
+
+    answers.tried(act, where="s3://bucket/a")
+    assert seen == [False, False, False, True, True, True]
+    assert not answers.is_away()
+
+
+@pytest.mark.parametrize(
+    ("number", "again"), [(errno.ENOSPC, False), (errno.EROFS, False), (errno.EIO, True), (errno.ESTALE, True)]
+)
+def test_errors_of_a_disk(clock: Clock, number: int, again: bool) -> None:
+    """Of a mounted folder, or of this machine's own disk, where a file is brought to."""
+    answers = Answers("file://")
+    errors = [OSError(number, "told", "/copy/a")]
+
+    def act() -> str:
+        if errors:
+            raise errors.pop()
+        return "content"
+
+    if again:
+        assert answers.tried(act, where="file:///a") == "content"
+    else:
+        with pytest.raises(StorageError, match=r"/copy/a: a disk fails \(told\)"):
+            answers.tried(act, where="file:///a")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +162,19 @@ def test_who_is_in_a_hurry_does_not_wait(clock: Clock) -> None:
             " OAuth2 access token to authenticate the request. Learn more. The underlying error message was:"
             " PerformWork() - CURL error [6]=Could not resolve hostname error_info={reason=})",
             "Could not resolve hostname",
+        ),
+        (
+            "When getting information for key 'a' in bucket 'b': AWS Error UNKNOWN (HTTP status 503) during HeadObject"
+            " operation: No response body.",
+            "UNKNOWN (HTTP status 503)",
+        ),
+        (
+            "When getting information for 'b': AWS Error ACCESS_DENIED during HeadBucket operation: No response body",
+            "ACCESS_DENIED",
+        ),
+        (
+            "When getting information for 'b': AWS Error [code 103] during HeadBucket operation: not a valid URI",
+            "not a valid URI",
         ),
         ("", "OSError"),
     ],

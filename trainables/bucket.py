@@ -43,12 +43,13 @@ def given_url(where: object) -> bool:
     """`is_url`, of what a user wrote.
 
     Raises:
-        UserError: there is no such storage, or it has a slash too few or too many to be a URL.
+        UserError: there is no such storage, or it lacks a slash or a colon to be a URL.
     """
     if is_url(where):
         Bucket(str(where))
         return True
-    if isinstance(where, str) and (slip := re.match(r"(s3|gs)(:/?|//)(?=[^/])", where)):
+    slip = re.match(r"(s3|gs)(:/?|//)(?=[^/])", where) if isinstance(where, str) else None
+    if isinstance(where, str) and slip and not Path(where).exists():
         told = f"{slip[1]}://{where[slip.end() :]}"
         raise UserError("neither a URL nor a path", got=where, expected=f"such as {told} for object storage")
     return False
@@ -57,7 +58,8 @@ def given_url(where: object) -> bool:
 def joined(url: str, name: str) -> str:
     """The URL of what is called `name` under a URL, whose options (`?region=…`) stay."""
     base, mark, options = url.partition("?")
-    return f"{base.rstrip('/')}/{name}{mark}{options}"
+    scheme, _, path = base.partition("://")
+    return f"{scheme}://{path.rstrip('/')}/{name}{mark}{options}"
 
 
 class Bucket:
@@ -66,16 +68,22 @@ class Bucket:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         scheme = parts.scheme
-        if parts.password is not None or parts.username not in (None, "anonymous"):
+        nobody = (None, "anonymous") if scheme == "gs" else (None,)
+        if parts.password is not None or parts.username not in nobody:
             raise UserError(
                 "a URL with credentials",
                 where=f"{scheme}://…",
                 hint="give those in the environment (AWS_ACCESS_KEY_ID …)",
             )
-        if scheme not in SCHEMES:
+        if not url.startswith(tuple(f"{known}://" for known in SCHEMES)):
             raise UserError(
-                "no such object storage", where=url, got=f"{scheme}://", expected=", ".join(f"{s}://…" for s in SCHEMES)
+                "no such object storage",
+                where=url,
+                got=url.split("://")[0] + "://",
+                expected=", ".join(f"{s}://…" for s in SCHEMES),
             )
+        if scheme != "file" and not parts.netloc:
+            raise UserError("no bucket is named", where=url, expected="such as s3://bucket/sweeps")
         self.url = url
         self.answers = answers_of(f"{scheme}://{parts.netloc}")
 
@@ -112,10 +120,10 @@ class Bucket:
 
     def write(self, name: str, content: bytes) -> None:
         """Puts these bytes there, in one call that no signal cuts in two: what is there is whole."""
-        key = self._key(name)
-        beside = f"{key}.tmp" if self._local else key  # object storage shows only what is whole by itself
 
         def write() -> None:
+            key = self._key(name)
+            beside = f"{key}.tmp" if self._local else key  # object storage shows only what is whole by itself
             if self._local:
                 self._fs.create_dir(str(Path(key).parent))
             with self._fs.open_output_stream(beside) as stream:
@@ -209,7 +217,8 @@ class Bucket:
         self._tried(remove, folder)
 
     def _advice(self) -> str:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL") if self.url.startswith("s3:") else None
+        ours = self.url.startswith("s3:") and "endpoint_override=" not in self.url
+        endpoint = os.environ.get("AWS_ENDPOINT_URL") if ours else None
         if not endpoint:
             return "are its credentials, and its endpoint if need be, in the environment?"
         scheme = "" if is_url(endpoint) else ", without http:// or https://"
@@ -246,10 +255,11 @@ class Bucket:
 
         try:
             system, prefix = FileSystem.from_uri(_impatient(self.url))
-            if system.type_name == "s3":  # no URL can say how often it is tried
+            # No URL can say how often it is tried. What it says of certificates is not among the options.
+            if system.type_name == "s3" and "tls_" not in self.url:
                 _, (options,) = system.__reduce__()
-                system = S3FileSystem(**options, retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_TRIES))
-        except (ArrowException, OSError) as error:
+                system = S3FileSystem(**{**options, "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_TRIES)})
+        except ArrowException as error:
             raise UserError(f"the object storage cannot be used ({trouble(error)})", where=self.url) from error
         if not prefix.strip("/"):
             raise UserError("no bucket is named", where=self.url, expected="such as s3://bucket/sweeps")

@@ -4,10 +4,12 @@
     content = answers.tried(lambda: stream.read(), where="s3://bucket/sweeps/my/sweep.json")
 
 An outage begins with the first call that fails and ends with the first that does not. All calls to one storage share
-its deadline: once it has passed, each is tried just once more, so a sweep ends soon after it. What is told goes to
-this module's logger: to standard error by itself, to the screen of a sweep.
+its deadline: once it has passed, each is tried just once more, so a sweep ends soon after it. A call that fails while
+others do not has the same time by itself. What is told goes to this module's logger: by itself that is standard error,
+in a sweep its screen.
 """
 
+import errno
 import functools
 import logging
 import re
@@ -19,10 +21,11 @@ from typing import TypeVar
 from trainables.errors import UserError
 
 PATIENCE_S = 120.0
+_HURRIED_S = 5.0
 # An outage shorter than this is told to nobody.
-_TELL_S = 3.0
+TELL_S = 3.0
 _TRY_AGAIN_S = 1.0
-# What trying again does not change, in the words of AWS, of Google and of errno.
+# What trying again does not change, in the words of AWS and of Google.
 _FINAL = (
     "NO_SUCH_BUCKET",
     "ACCESS_DENIED",
@@ -31,9 +34,11 @@ _FINAL = (
     "UNRECOGNIZED_CLIENT",
     "PERMISSION_DENIED",
     "UNAUTHENTICATED",
-    "Permission denied",
-    "No space left",
+    "ExpiredToken",
+    "InvalidToken",
 )
+# An error with a number is a file system's: of a mounted folder's, these may pass.
+_PASSING = (errno.EIO, errno.ESTALE, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET, errno.EHOSTUNREACH)
 
 T = TypeVar("T")
 
@@ -49,17 +54,17 @@ class Answers:
 
     def __init__(self, storage: str) -> None:
         self._storage = storage
-        self._patience_s = PATIENCE_S
         self._since: float | None = None
-        self._told = False
+        self._told = self._hurried = False
         self._known = threading.Lock()
 
     def tried(self, act: Callable[[], T], *, where: str) -> T:
         """What `act` returns, tried again while the storage does not answer.
 
         Raises:
-            StorageError: there is no such file, it refuses, or it has not answered for `PATIENCE_S`.
+            StorageError: there is no such file; the storage refuses, or does not answer; a disk fails.
         """
+        began: float | None = None
         while True:
             try:
                 found = act()
@@ -70,8 +75,15 @@ class Answers:
                 if any(word in str(error) for word in _FINAL):
                     self._answered()
                     raise StorageError(f"the object storage refuses ({trouble(error)})", where=where) from error
-                if self._failed(error):
-                    said = f"no answer from the object storage for {self.silent_s():.0f} s ({trouble(error)})"
+                if error.errno is not None and error.errno not in _PASSING:
+                    self._answered()
+                    raise StorageError(
+                        f"a disk fails ({error.strerror})", where=str(error.filename or where)
+                    ) from error
+                began = time.monotonic() if began is None else began
+                silent_s = self._failed(error, since=began)
+                if silent_s >= (_HURRIED_S if self._hurried else PATIENCE_S):
+                    said = f"no answer from the object storage for {silent_s:.0f} s ({trouble(error)})"
                     raise StorageError(said, where=where) from error
                 time.sleep(_TRY_AGAIN_S)
             else:
@@ -83,30 +95,32 @@ class Answers:
         since = self._since
         return 0.0 if since is None else time.monotonic() - since
 
-    def hurry(self) -> None:
-        """Ends all patience: calls that fail are not tried again."""
-        self._patience_s = 0.0
+    def is_away(self) -> bool:
+        """Whether there is an outage, and no blip."""
+        return self.silent_s() >= TELL_S
 
-    def _failed(self, error: OSError) -> bool:
-        """Notes a failure; whether patience is at its end."""
+    def hurry(self) -> None:
+        """Somebody waits for the end: until the storage answers, little patience is left."""
+        self._hurried = True
+
+    def _failed(self, error: OSError, *, since: float) -> float:
+        """Notes a failure of a call that has failed since then. Returns for how long it, or all, have."""
         with self._known:
             if self._since is None:
                 self._since = time.monotonic()
-            silent_s = self.silent_s()
-            if silent_s >= self._patience_s:
-                return True
-            if silent_s >= _TELL_S and not self._told:
-                self._told = True
-                log.warning(
-                    "%s does not answer (%s): tried again for %.0f s", self._storage, trouble(error), self._patience_s
-                )
-            return False
+            all_s = self.silent_s()
+            tell = all_s >= TELL_S and not self._told
+            self._told = self._told or tell
+        if tell:
+            log.warning("%s does not answer (%s): tried again for %.0f s", self._storage, trouble(error), PATIENCE_S)
+        return max(all_s, time.monotonic() - since)
 
     def _answered(self) -> None:
         with self._known:
-            if self._told:
-                log.warning("%s answers again, after %.0f s", self._storage, self.silent_s())
-            self._since, self._told = None, False
+            told, silent_s = self._told, self.silent_s()
+            self._since, self._told, self._hurried = None, False, False
+        if told:
+            log.warning("%s answers again, after %.0f s", self._storage, silent_s)
 
 
 @functools.cache
@@ -118,8 +132,9 @@ def answers_of(storage: str) -> Answers:
 def trouble(error: BaseException) -> str:
     """What object storage complains of, without the request's number, in one line."""
     text = " ".join(str(error).split())
-    if found := re.search(r"AWS Error (?P<kind>\w+|\[code \d+\]) during \w+ operation: (?P<said>.*)", text):
-        text = (found["said"] or found["kind"]).split("; Details: ")[-1]
+    if found := re.search(r"AWS Error (?P<kind>.+?) during \w+ operation: (?P<said>.*)", text):
+        empty = not found["said"] or found["said"].startswith("No response body")  # as for all that is only looked at
+        text = (found["kind"] if empty else found["said"]).split("; Details: ")[-1]
         text = re.sub(r" ?\(Request ID: [^)]*\)|curlCode: \d+, |Detail: .*", "", text)
     elif found := re.search(r"google::cloud::Status\((?P<kind>\w+): (?P<said>.*)", text):
         text = re.sub(r" error_info=\{.*", "", found["said"]).split("The underlying error message was: ")[-1]

@@ -168,12 +168,13 @@ def check_paths(data: dict[str, Any], weights: Sequence[str], runs: str) -> None
     named = [("--runs", runs), ("data.path", data.get("path")), ("data.root", data.get("root"))]
     named += [("trial.weights", name) for name in weights if name not in ("auto", "imagenet", "none")]
     for where, path in named:
-        if path is not None and not given_url(path) and not Path(path).is_absolute():
+        may_be_url = where == "--runs"
+        if path is not None and not (may_be_url and given_url(path)) and not Path(path).is_absolute():
             raise UserError(
                 "a job looks for this on the cluster",
                 where=where,
                 got=path,
-                expected="an absolute path that its nodes see" + (", or s3://…, gs://…" if where == "--runs" else ""),
+                expected="an absolute path that its nodes see" + (", or s3://…, gs://…" if may_be_url else ""),
             )
 
 

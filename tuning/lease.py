@@ -117,6 +117,9 @@ def leased(home: Home, *, say: Callable[[str], object]) -> Iterator[Lease]:
     lease.take()
     try:
         yield lease
+    except KeyboardInterrupt:
+        home.bucket.answers.hurry()
+        raise
     finally:
         with suppress(UserError):  # a note that stays is found to be silent
             lease.leave()

@@ -61,11 +61,11 @@ class Mirror:
             raise StorageError(self._failed)
 
     def waits(self) -> bool:
-        """Whether the storage does not answer at this moment."""
-        return self._lease.home.bucket.answers.silent_s() > 0
+        """Whether the storage does not answer."""
+        return self._lease.home.bucket.answers.is_away()
 
     def hurry(self) -> None:
-        """Has calls that fail no longer tried again: somebody waits for the end."""
+        """Has what fails no longer tried again, while the storage does not answer."""
         self._lease.home.bucket.answers.hurry()
 
     def afterwards(self, act: Callable[[], None]) -> None:
@@ -129,6 +129,9 @@ def mirrored(lease: Lease, *, journal: Path | None, say: Callable[[str], object]
     try:
         try:
             yield mirror
+        except KeyboardInterrupt:
+            mirror.hurry()
+            raise
         finally:
             mirror.finish(say=say)
         lease.home.push_record()

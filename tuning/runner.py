@@ -241,10 +241,10 @@ class _Tick:
         if conductor.storage_error is not None:
             return True
         patience = 0.0 if signals.at_once else PATIENCE_S
-        if self._mirror and self._mirror.waits():
-            patience = min(patience, _PATIENCE_AWAY_S)  # no epoch ends while its checkpoint cannot be written
-        if self._mirror and signals.waited_s() > patience:
-            self._mirror.hurry()
+        if self._mirror and self._mirror.waits():  # no epoch ends while its checkpoint cannot be written
+            patience = min(patience, _PATIENCE_AWAY_S)
+            if signals.waited_s() > patience:
+                self._mirror.hurry()
         return conductor.stopping is not None and (not conductor.running or signals.waited_s() > patience)
 
     def _acknowledge(self, how: str) -> None:

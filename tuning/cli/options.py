@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from trainables.bucket import given_url
+from trainables.bucket import given_url, is_url
 from trainables.errors import UserError
 from tuning.address import check_address
 
@@ -26,9 +26,10 @@ class LocalPath(click.Path):
     """A file or folder of this machine; a URL would name a folder called `s3:`."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if given_url(value):
+        if is_url(value):
             what = parameter.opts[0] if isinstance(parameter, click.Option) else "pictures and folders"
-            raise UserError("must be on this machine", where=what, got=value, expected="a path")
+            raise UserError("must be a path on this machine", where=what, got=f"{value.split('://')[0]}://…")
+        given_url(value)  # which it might have been meant for
         return super().convert(value, parameter, context)
 
 
