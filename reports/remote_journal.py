@@ -12,9 +12,10 @@ for dead does not write into the journal of the one after it, and finds out that
 import re
 from pathlib import Path
 
-from trainables.bucket import Bucket, joined
+from trainables.bucket import Bucket
 from trainables.errors import UserError
 from trainables.outages import StorageError
+from trainables.urls import joined
 
 CURRENT, FOLDER = "journal.json", "journal"
 PART = 256 * 2**10  # bytes

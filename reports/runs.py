@@ -13,8 +13,8 @@ from pathlib import Path
 from reports.record import RECORD
 from reports.sweep import Sweep
 from reports.working_copies import check_free, fetched, runs_at
-from trainables.bucket import given_url, joined
 from trainables.errors import UserError
+from trainables.urls import given_url, is_url, joined
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a few of them go to what is written beside it
 
@@ -57,11 +57,17 @@ def check_new(name: str, *, runs: Path | str) -> None:
             hint=f"`tune resume {shlex.quote(str(run))}` goes on with it; --name starts another",
         )
     if (runs / RECORD).exists():
-        raise UserError("a sweep itself", where=str(runs), expected="the folder that holds the sweeps")
+        raise _a_sweep(runs)
+
+
+def _a_sweep(runs: Path) -> UserError:
+    return UserError("a sweep itself", where=str(runs), expected="the folder that holds the sweeps")
 
 
 def check_name(name: str) -> None:
     """UserError where a run cannot be called so."""
+    if is_url(name):
+        raise UserError("a URL is no name", where="--name", got=name, hint="--runs takes it, without the name")
     if not name or name.startswith(".") or "/" in name or len(os.fsencode(name)) > _LONGEST_NAME:
         raise UserError("not a name for a folder", where="--name", got=name)
 
@@ -81,9 +87,14 @@ def run_folders(runs: Path | str, *, tell: Callable[[UserError], object] = lambd
     """The folders directly under `runs` that hold a sweep's record, whole or damaged, by name.
 
     At a URL they are fetched first; of one that cannot be, `tell` hears.
+
+    Raises:
+        UserError: that is a sweep itself, or the storage cannot be used.
     """
     if isinstance(runs, str):
         return list(runs_at(runs, tell=tell))
     if not runs.is_dir():
         return []
+    if (runs / RECORD).is_file():
+        raise _a_sweep(runs)
     return [f for f in sorted(runs.iterdir()) if (f / RECORD).is_file() and not f.name.startswith(".")]

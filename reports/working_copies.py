@@ -22,9 +22,10 @@ from reports.ledger import JOURNAL
 from reports.modelfile import BEST, DESCRIPTION
 from reports.record import RECORD
 from reports.remote_journal import JournalParts
-from trainables.bucket import Bucket, joined
+from trainables.bucket import Bucket
 from trainables.errors import UserError
 from trainables.files import write_json
+from trainables.urls import check_url, joined
 
 _MOST_LOOKED_AT = 50  # folders, for a hint
 
@@ -38,9 +39,7 @@ def fetched(url: str, *, folders: Sequence[str] = ()) -> Path:
     Raises:
         UserError: there is no such sweep, or the storage cannot be used.
     """
-    home = _home(url)
-    if not home.exists():
-        raise UserError("no such sweep", where=url, hint=_hint(home))
+    home = existing(url)
     with _told(url):
         _made(home)
         with FileLock(home.folder / PULLING):
@@ -53,6 +52,14 @@ def fetched(url: str, *, folders: Sequence[str] = ()) -> Path:
             for name in folders:
                 home.pull_folder(name)
     return home.folder
+
+
+def existing(url: str) -> Home:
+    """The home of a run that is at a URL; nothing is fetched. UserError as `fetched`."""
+    home = _home(url)
+    if not home.exists():
+        raise UserError("no such sweep", where=url, hint=_hint(home))
+    return home
 
 
 def pulled(home: Home) -> None:
@@ -109,9 +116,14 @@ def model_at(url: str) -> Path:
 
 
 def runs_at(url: str, *, tell: Callable[[UserError], object]) -> Iterator[Path]:
-    """The working copies of all sweeps directly under a URL, fetched, by name; of one that cannot be, `tell` hears."""
+    """The working copies of all sweeps directly under a URL, fetched, by name; of one that cannot be, `tell` hears.
+
+    Raises:
+        UserError: that is a sweep itself, or the storage cannot be used.
+    """
     above = Bucket(url)
     above.check()
+    _refuse_sweep(above)
     for name in sorted(above.folders("")):
         try:
             if above.has(f"{name}/{RECORD}"):
@@ -124,8 +136,12 @@ def check_free(url: str) -> None:
     """UserError where there is a sweep, or one around it, or the storage cannot be used."""
     refuse_taken(_home(url))
     above, _ = cut(url)
-    if Bucket(above).has(RECORD):
-        raise UserError("a sweep itself", where=above, expected="what holds the sweeps", hint="leave out its name")
+    _refuse_sweep(Bucket(above))
+
+
+def _refuse_sweep(above: Bucket) -> None:
+    if above.has(RECORD):
+        raise UserError("a sweep itself", where=above.url, expected="what holds the sweeps", hint="leave out its name")
 
 
 def _hint(home: Home) -> str | None:
@@ -142,6 +158,7 @@ def _hint(home: Home) -> str | None:
 
 def _home(url: str) -> Home:
     """The home at a URL, with the copy that there is or would be. UserError where the storage cannot be used."""
+    check_url(url)
     folder, (above, name) = copy_folder(url), cut(url)
     there = home_of(folder)
     home = Home(folder, joined(above, name), copy=there.copy if there else secrets.token_hex(8))

@@ -16,10 +16,11 @@ from reports.sweep import Sweep, describe
 from reports.working_copies import fetched, model_at, settle, unsettled
 from runs import make_run
 from simulation import Crash, CrashingJournal, Simulation, small_spec
-from trainables.bucket import Bucket, given_url, joined
+from trainables.bucket import Bucket
 from trainables.errors import UserError
 from trainables.outages import StorageError
 from trainables.places import Place, place_at
+from trainables.urls import given_url, joined
 from tuning import lease as leases
 from tuning.lease import Lease, leased
 from tuning.mirror import Mirror, mirrored
@@ -89,15 +90,22 @@ def test_what_a_block_that_fails_wrote_is_not_kept(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("ftp://host/runs/my", "no such object storage: got 'ftp://'"),
-        ("s3://", "no run is named"),
+        ("s3://", "no bucket is named"),
         ("s3://bucket", "no run is named"),
         ("s3://bucket/..", "no run is named"),
         ("s3:///x/my", "bucket"),
-        ("s3://bucket/my#2", "no run is named"),
+        ("s3://bucket/my#2", "'#'"),
         ("s3://bucket/my sweep", "no run is named"),
         ("s3://me:secret@bucket/my", "s3://…: a URL with credentials"),
         ("s3://anonymous@bucket/my", "s3://…: a URL with credentials"),
         ("S3://bucket/my", "no such object storage: got 'S3://'"),
+        ("s3a://bucket/my", "it is called s3:// here"),
+        ("s3://bucket/my?secret_key=hidden", "^s3://…: a URL with credentials"),
+        ("gs://me@bucket/my", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("s3://bucket//my", "'//'"),
+        ("gs://bucket/sweeps?scheme=http/my", "a path after the"),
+        ("s3://bucket/sweeps?endpoint_override=http://host:9000/my", "a path after the"),
+        ("gs://bucket/my?endpoint_override=http://host:9000", "Google's endpoint is host:port"),
     ],
 )
 def test_a_url_that_cannot_be_one(url: str, said: str) -> None:
@@ -144,6 +152,10 @@ def test_a_hint_looks_at_few_folders(tmp_path: Path, url: str, monkeypatch: pyte
         fetched(url)
     with pytest.raises(UserError, match="a sweep itself"):
         check_new("other", runs=joined(above.url, "run-00"))
+    with pytest.raises(UserError, match="a sweep itself"):
+        run_folders(joined(above.url, "run-00"))
+    with pytest.raises(UserError, match="--runs takes it"):
+        check_new(f"{above.url}/other", runs=tmp_path)
     with pytest.raises(UserError, match="this sweep exists"):
         check_new("run-00", runs=above.url)
     check_new("my", runs=above.url)

@@ -1,6 +1,8 @@
 """Object storage that does not answer: how long it is tried again, by all together, and what is told."""
 
 import errno
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -122,6 +124,38 @@ def test_an_outage_is_no_blip(clock: Clock) -> None:
     answers.tried(act, where="s3://bucket/a")
     assert seen == [False, False, False, True, True, True]
     assert not answers.is_away()
+
+
+def test_a_call_that_takes_long_is_told_and_can_be_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Google's library waits for minutes where a server has stopped."""
+    for name, seconds in {"_LONG_S": 0.1, "TELL_S": 0.05, "_HURRIED_S": 0.3, "_LOOK_S": 0.02}.items():
+        monkeypatch.setattr(outages, name, seconds)
+    answers, stuck = Answers("gs://bucket"), threading.Event()
+    threading.Timer(0.5, answers.hurry).start()
+    with pytest.raises(StorageError, match="gs://bucket/a: no answer"):
+        answers.tried(stuck.wait, where="gs://bucket/a")
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("gs://bucket does not answer (a call has taken ")
+    stuck.set()
+
+
+def test_a_call_that_is_slow_beside_others_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"_LONG_S": 0.1, "TELL_S": 0.05, "_LOOK_S": 0.02}.items():
+        monkeypatch.setattr(outages, name, seconds)
+    answers = Answers("gs://bucket")
+    seen = []
+
+    def slow() -> str:
+        for _ in range(10):
+            time.sleep(0.03)
+            answers.tried(failing(0), where="gs://bucket/small")
+            seen.append(answers.is_away())
+        return "content"
+
+    assert answers.tried(slow, where="gs://bucket/large") == "content"
+    assert seen == [False] * 10
 
 
 @pytest.mark.parametrize(

@@ -165,12 +165,19 @@ def test_a_node_that_does_not_see_the_runs_is_named(tmp_path: Path) -> None:
 
 def test_a_wrong_token_is_told(tmp_path: Path) -> None:
     with RayCluster(tmp_path) as cluster:
+        cluster.add_node(cpus=1)
         tune = Tune(tmp_path, cluster)
+        token = cluster.environment["RAY_AUTH_TOKEN"]
         cluster.environment = {**cluster.environment, "RAY_AUTH_TOKEN": "another"}
-        said = tune.ended(tune.start("search", "--space", "small.yaml"), code=2)
-    assert "the Ray cluster cannot be joined" in said
-    assert "RAY_AUTH_TOKEN" in said
-    assert not tune.run.exists()
+        (said,) = tune.ended(tune.start("search", "--space", "small.yaml"), code=2).splitlines()
+        assert "the Ray cluster cannot be joined" in said
+        assert "RAY_AUTH_TOKEN" in said
+        assert not tune.run.exists()
+        # A file with the token is enough.
+        (tmp_path / "token").write_text(token)
+        kept = {name: value for name, value in cluster.environment.items() if not name.startswith("RAY_AUTH")}
+        cluster.environment = {**kept, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+        assert "1 complete" in tune.ended(tune.start("search", "--space", "small.yaml", "--trials", "1"))
 
 
 def test_two_sweeps_share_a_cluster_by_their_workers(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ Credentials, region and endpoint come from the environment (`AWS_ACCESS_KEY_ID`,
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -20,13 +19,12 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from trainables.errors import UserError
 from trainables.files import replaced
-from trainables.outages import answers_of, trouble
+from trainables.outages import StorageError, answers_of, trouble
+from trainables.urls import check_url, is_url, joined, storage_of
 
-SCHEMES = ("s3", "gs", "file")
 _PIECE = 4 * 2**20  # bytes
 # The libraries below try again by themselves, but not for long: how long in all is `trainables.outages`' to say.
 _TRIES, _GOOGLE_TRIES_S = 2, 3
@@ -34,58 +32,13 @@ _TRIES, _GOOGLE_TRIES_S = 2, 3
 T = TypeVar("T")
 
 
-def is_url(where: object) -> bool:
-    """Whether a place is meant that is no folder of a file system."""
-    return isinstance(where, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", where) is not None
-
-
-def given_url(where: object) -> bool:
-    """`is_url`, of what a user wrote.
-
-    Raises:
-        UserError: there is no such storage, or it lacks a slash or a colon to be a URL.
-    """
-    if is_url(where):
-        Bucket(str(where))
-        return True
-    slip = re.match(r"(s3|gs)(:/?|//)(?=[^/])", where) if isinstance(where, str) else None
-    if isinstance(where, str) and slip and not Path(where).exists():
-        told = f"{slip[1]}://{where[slip.end() :]}"
-        raise UserError("neither a URL nor a path", got=where, expected=f"such as {told} for object storage")
-    return False
-
-
-def joined(url: str, name: str) -> str:
-    """The URL of what is called `name` under a URL, whose options (`?region=…`) stay."""
-    base, mark, options = url.partition("?")
-    scheme, _, path = base.partition("://")
-    return f"{scheme}://{path.rstrip('/')}/{name}{mark}{options}"
-
-
 class Bucket:
     """A prefix on object storage. Its calls raise StorageError as `trainables.outages` says."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        scheme = parts.scheme
-        nobody = (None, "anonymous") if scheme == "gs" else (None,)
-        if parts.password is not None or parts.username not in nobody:
-            raise UserError(
-                "a URL with credentials",
-                where=f"{scheme}://…",
-                hint="give those in the environment (AWS_ACCESS_KEY_ID …)",
-            )
-        if not url.startswith(tuple(f"{known}://" for known in SCHEMES)):
-            raise UserError(
-                "no such object storage",
-                where=url,
-                got=url.split("://")[0] + "://",
-                expected=", ".join(f"{s}://…" for s in SCHEMES),
-            )
-        if scheme != "file" and not parts.netloc:
-            raise UserError("no bucket is named", where=url, expected="such as s3://bucket/sweeps")
+        check_url(url)
         self.url = url
-        self.answers = answers_of(f"{scheme}://{parts.netloc}")
+        self.answers = answers_of(storage_of(url))
 
     # whole files
 
@@ -163,19 +116,22 @@ class Bucket:
     # what there is
 
     def check(self) -> None:
-        """Asks once, without patience. UserError where the storage cannot be used."""
+        """Asks once, without patience.
+
+        Raises:
+            UserError: there is no such bucket.
+            StorageError: the storage cannot be used.
+        """
         from pyarrow.fs import FileType
 
         try:
-            bucket = self._prefix if self._local else self._prefix.split("/")[0]
-            if self._fs.get_file_info(bucket).type == FileType.NotFound and not self._local:
-                raise UserError("there is no such bucket, or not for you", where=self.url, got=bucket)
+            found = self.answers.once(self._said(lambda: self._fs.get_file_info(self._root)))
+        except StorageError:
+            raise
         except OSError as error:
-            raise UserError(
-                f"the object storage cannot be used ({trouble(error)})",
-                where=self.url,
-                hint=self._advice(),
-            ) from error
+            raise self._unusable(error) from error
+        if found.type == FileType.NotFound and not self._local:
+            raise UserError("there is no such bucket, or not for you", where=self.url, got=self._root)
 
     def has(self, name: str) -> bool:
         return self._tried(lambda: self._fs.get_file_info(self._key(name)), name).is_file
@@ -216,7 +172,13 @@ class Bucket:
 
         self._tried(remove, folder)
 
+    def _unusable(self, error: Exception) -> StorageError:
+        said = f"the object storage cannot be used ({trouble(error)})"
+        return StorageError(said, where=self.url, hint=self._advice())
+
     def _advice(self) -> str:
+        if self.url.startswith("gs:"):
+            return "GOOGLE_APPLICATION_CREDENTIALS names a file with credentials; gs://anonymous@… needs none"
         ours = self.url.startswith("s3:") and "endpoint_override=" not in self.url
         endpoint = os.environ.get("AWS_ENDPOINT_URL") if ours else None
         if not endpoint:
@@ -230,7 +192,20 @@ class Bucket:
         return self._fs.get_file_info(FileSelector(self._key(folder), allow_not_found=True, recursive=recursive))
 
     def _tried(self, act: Callable[[], T], name: str) -> T:
-        return self.answers.tried(act, where=joined(self.url, name) if name else self.url)
+        return self.answers.tried(self._said(act), where=joined(self.url, name) if name else self.url)
+
+    def _said(self, act: Callable[[], T]) -> Callable[[], T]:
+        """`act`, with what trying again does not change as a StorageError."""
+
+        def said() -> T:
+            from pyarrow import ArrowException
+
+            try:
+                return act()
+            except ArrowException as error:
+                raise self._unusable(error) from error
+
+        return said
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if name else self._prefix
@@ -244,23 +219,24 @@ class Bucket:
         return self._opened[1]
 
     @property
+    def _root(self) -> str:
+        """What is there before anything is written: the bucket."""
+        return self._prefix if self._local else self._prefix.split("/")[0]
+
+    @property
     def _local(self) -> bool:
         return self._fs.type_name == "local"
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         """The file system, and where in it the prefix is. Loads pyarrow, which few sweeps need."""
-        from pyarrow import ArrowException
         from pyarrow.fs import AwsStandardS3RetryStrategy, FileSystem, S3FileSystem
 
-        try:
-            system, prefix = FileSystem.from_uri(_impatient(self.url))
-            # No URL can say how often it is tried. What it says of certificates is not among the options.
-            if system.type_name == "s3" and "tls_" not in self.url:
-                _, (options,) = system.__reduce__()
-                system = S3FileSystem(**{**options, "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_TRIES)})
-        except ArrowException as error:
-            raise UserError(f"the object storage cannot be used ({trouble(error)})", where=self.url) from error
+        system, prefix = FileSystem.from_uri(_impatient(self.url))
+        # No URL can say how often it is tried. What it says of certificates is not among the options.
+        if system.type_name == "s3" and "tls_" not in self.url:
+            _, (options,) = system.__reduce__()
+            system = S3FileSystem(**{**options, "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_TRIES)})
         if not prefix.strip("/"):
             raise UserError("no bucket is named", where=self.url, expected="such as s3://bucket/sweeps")
         return system, prefix.rstrip("/")

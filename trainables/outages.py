@@ -5,17 +5,20 @@
 
 An outage begins with the first call that fails and ends with the first that does not. All calls to one storage share
 its deadline: once it has passed, each is tried just once more, so a sweep ends soon after it. A call that fails while
-others do not has the same time by itself. What is told goes to this module's logger: by itself that is standard error,
-in a sweep its screen.
+others do not has the same time by itself. Libraries wait below Python, some for minutes: each call has a thread of its
+own, so that Ctrl-C and a wish to hurry are heard. What is told goes to this module's logger: by itself that is standard
+error, in a sweep its screen.
 """
 
 import errno
 import functools
 import logging
+import math
 import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from trainables.errors import UserError
@@ -25,6 +28,9 @@ _HURRIED_S = 5.0
 # An outage shorter than this is told to nobody.
 TELL_S = 3.0
 _TRY_AGAIN_S = 1.0
+# A call that takes so long has not failed, for it may carry much; but somebody should know.
+_LONG_S = 20.0
+_LOOK_S = 0.5
 # What trying again does not change, in the words of AWS and of Google.
 _FINAL = (
     "NO_SUCH_BUCKET",
@@ -55,6 +61,7 @@ class Answers:
     def __init__(self, storage: str) -> None:
         self._storage = storage
         self._since: float | None = None
+        self._last_answer = -math.inf
         self._told = self._hurried = False
         self._known = threading.Lock()
 
@@ -64,10 +71,13 @@ class Answers:
         Raises:
             StorageError: there is no such file; the storage refuses, or does not answer; a disk fails.
         """
-        began: float | None = None
+        began = time.monotonic()
         while True:
             try:
-                found = act()
+                found = self._awaited(act)
+            except StorageError:
+                self._answered()
+                raise
             except FileNotFoundError as error:
                 self._answered()
                 raise StorageError("no such file there", where=where) from error
@@ -80,7 +90,6 @@ class Answers:
                     raise StorageError(
                         f"a disk fails ({error.strerror})", where=str(error.filename or where)
                     ) from error
-                began = time.monotonic() if began is None else began
                 silent_s = self._failed(error, since=began)
                 if silent_s >= (_HURRIED_S if self._hurried else PATIENCE_S):
                     said = f"no answer from the object storage for {silent_s:.0f} s ({trouble(error)})"
@@ -89,6 +98,12 @@ class Answers:
             else:
                 self._answered()
                 return found
+
+    def once(self, act: Callable[[], T]) -> T:
+        """What `act` returns or raises, tried once."""
+        found = self._awaited(act)
+        self._answered()
+        return found
 
     def silent_s(self) -> float:
         """Seconds since the outage began; 0 while there is none."""
@@ -103,11 +118,36 @@ class Answers:
         """Somebody waits for the end: until the storage answers, little patience is left."""
         self._hurried = True
 
+    def _awaited(self, act: Callable[[], T]) -> T:
+        """Does it on another thread. TimeoutError where it takes long and somebody waits for the end."""
+        ended: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                ended.set_result(act())
+            except BaseException as error:  # told to who waits
+                ended.set_exception(error)
+
+        began = time.monotonic()
+        threading.Thread(target=work, name="storage", daemon=True).start()
+        while True:
+            try:
+                return ended.result(timeout=_LOOK_S)
+            except TimeoutError:
+                if ended.done():  # it is the call's own
+                    raise
+                waited_s = time.monotonic() - began
+                slow = TimeoutError(f"a call has taken {waited_s:.0f} s")
+                if waited_s >= _LONG_S and self._last_answer < began:  # else it is this call that is slow
+                    self._failed(slow, since=began)
+                if self._hurried and waited_s >= _HURRIED_S:
+                    raise slow from None
+
     def _failed(self, error: OSError, *, since: float) -> float:
-        """Notes a failure of a call that has failed since then. Returns for how long it, or all, have."""
+        """Notes a failure of a call that was begun then. Returns for how long it, or all, have failed."""
         with self._known:
             if self._since is None:
-                self._since = time.monotonic()
+                self._since = max(since, self._last_answer)
             all_s = self.silent_s()
             tell = all_s >= TELL_S and not self._told
             self._told = self._told or tell
@@ -119,6 +159,7 @@ class Answers:
         with self._known:
             told, silent_s = self._told, self.silent_s()
             self._since, self._told, self._hurried = None, False, False
+            self._last_answer = time.monotonic()
         if told:
             log.warning("%s answers again, after %.0f s", self._storage, silent_s)
 

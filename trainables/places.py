@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from trainables.bucket import Bucket, is_url
+from trainables.bucket import Bucket
+from trainables.urls import is_url
 
 
 class Place(Protocol):

@@ -24,7 +24,7 @@ from typing import Any
 
 import ray
 
-from trainables.bucket import Bucket, is_url
+from trainables.bucket import Bucket
 from trainables.data.cache import cache_folder, kind_folder, locked, writing
 from trainables.data.room import make_room_for_pixels
 from trainables.data.store import DamagedStoreError, PixelStore
@@ -32,6 +32,7 @@ from trainables.errors import UserError
 from trainables.files import file_digest
 from trainables.models.weights import Weights
 from trainables.places import place_at
+from trainables.urls import is_url
 
 PIECE = 16 * 2**20  # bytes
 _IN_FLIGHT = 4  # pieces asked for before the first of them has arrived

@@ -22,9 +22,9 @@ from reports.modelfile import BEST
 from reports.sweep import Sweep
 from reports.working_copies import pulled, settle, unsettled
 from reports.write import write_report
-from trainables.bucket import joined
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
+from trainables.urls import joined
 from trainables.wording import counted
 from tuning import exit_codes
 from tuning.ahead import Ahead

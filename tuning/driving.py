@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 
 from reports.drivers import DRIVER, LOCK, driver_of
 from reports.home import address_of
-from trainables.bucket import is_url
 from trainables.errors import UserError
 from trainables.files import write_json
+from trainables.urls import is_url
 
 
 @contextmanager
@@ -29,14 +29,16 @@ def saving(run: str) -> Iterator[None]:
     Raises:
         UserError: in place of any OSError.
     """
-    mend = "see that its storage answers" if is_url(run) else "make the folder writable or make room"
+    safe, mend = "what is recorded is safe", "make the folder writable or make room"
+    if is_url(run):
+        safe, mend = "what is recorded is safe, the last of it on this machine alone", "see that the storage answers"
     try:
         yield
     except OSError as error:
         raise UserError(
             f"the sweep cannot be saved ({error})",
             where=run,
-            hint=f"what is recorded is safe; {mend}, then `tune resume {shlex.quote(run)}`",
+            hint=f"{safe}; {mend}, then `tune resume {shlex.quote(run)}`",
         ) from error
 
 

@@ -26,8 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trainables.bucket import given_url
 from trainables.errors import UserError
+from trainables.urls import given_url
 from tuning.address import use_token
 
 PACKAGES = ("trainables", "reports", "tuning")

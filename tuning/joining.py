@@ -29,7 +29,6 @@ from reports.record import RECORD
 from trainables.errors import UserError
 from trainables.ray_nodes import Files, about_node, run_not_seen
 from trainables.wording import counted
-from tuning.address import use_token
 from tuning.cluster import RaySession, shut_down
 
 # What workers compute with; other versions may round otherwise.
@@ -44,6 +43,8 @@ _LOOK_S = 120.0  # for a node's answer, which loads Python and the code first
 def joined_cluster(address: str) -> Iterator[RaySession]:
     """Connects to a cluster; this machine must be one of its nodes. To be entered and left by one thread.
 
+    Where the cluster wants a token, `address.use_token` has been called before this module was loaded.
+
     Args:
         address: `host:port` of its head, or `auto` for the one this machine belongs to.
 
@@ -52,7 +53,6 @@ def joined_cluster(address: str) -> Iterator[RaySession]:
     """
     if address != "auto":
         _reach(address)
-    use_token()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = Path(tempfile.mkdtemp(prefix="tuneyard-"))
     try:
@@ -137,7 +137,7 @@ def _connect(address: str) -> None:
             where="--address",
             got=address,
             hint="this machine must be a node of it (`ray start --address=…`), with the same versions of Ray and"
-            " Python; where it wants a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH",
+            " Python; where it wants a token, RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token must have it",
         ) from error
 
 

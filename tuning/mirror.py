@@ -125,7 +125,7 @@ def mirrored(lease: Lease, *, journal: Path | None, say: Callable[[str], object]
     """
     mirror = Mirror(lease, journal=journal)
     mirror.start()
-    whole = False
+    told = False
     try:
         try:
             yield mirror
@@ -136,7 +136,10 @@ def mirrored(lease: Lease, *, journal: Path | None, say: Callable[[str], object]
             mirror.finish(say=say)
         lease.home.push_record()
         lease.home.push("logs")
-        whole = True
+        told = True
+    except UserError:  # says it itself
+        told = True
+        raise
     finally:
-        if not whole and (lease.lost is None or isinstance(lease.lost, StorageError)):
+        if not told:
             say("the last of the record may be on this machine alone: go on from here")

@@ -8,11 +8,11 @@ No picture and no weights are read; of a CSV file its header is.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.bucket import is_url
 from trainables.data.csv_table import column_mistakes
 from trainables.data.sources import PUBLISHED, csv_columns
 from trainables.errors import UserError
 from trainables.models.exported import exported_in
+from trainables.urls import is_url
 from tuning.checking import Problems
 from tuning.space import Choice
 from tuning.yaml_file import KeyPath, YamlFile

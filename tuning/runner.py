@@ -21,12 +21,12 @@ from rich.console import Console
 from reports.ledger import Ledger, TrialRecord
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep
-from trainables.bucket import is_url
 from trainables.data.cache import cache_folder
 from trainables.data.store import PixelStore
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob
 from trainables.settings import TrialSettings
+from trainables.urls import is_url
 from trainables.wording import counted
 from tuning import exit_codes
 from tuning.cluster import RaySession, clear_session

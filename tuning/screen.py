@@ -15,6 +15,8 @@ from typing import BinaryIO, TextIO, cast
 
 from rich.console import Console
 
+from trainables.errors import UserError
+
 
 class Screen:
     """What standard output and error were, while file descriptors 1 and 2 lead elsewhere.
@@ -65,6 +67,9 @@ def screen_apart() -> Iterator[Screen]:
         shown = Screen(parts[0], parts[1], unlogged)
         try:
             yield shown
+        except UserError:
+            shown.take_unlogged()  # one line says what is wrong
+            raise
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

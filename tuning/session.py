@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from trainables import outages
 from tuning import exit_codes
+from tuning.address import use_token
 from tuning.ahead import Ahead
 from tuning.revise import Revision
 from tuning.screen import Screen, screen_apart
@@ -61,6 +62,7 @@ def _work(run: Path, revision: Revision, screen: Screen, ray: "Ahead[RaySession]
 def _place(address: str | None, *, quiet: bool) -> Iterator[tuple[Screen, "Ahead[RaySession]"]]:
     """A screen kept from Ray, and a Ray session that begins to start here."""
     if address is not None:
+        use_token()
         # torchvision cannot be imported by two threads at once, and here both need it.
         import tuning.joining  # noqa: F401
     with (

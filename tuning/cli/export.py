@@ -53,7 +53,7 @@ def export(run: str, runs: Path | str, number: int | None, formats: str, output:
     from reports.export import export_model
     from reports.formats import FORMATS, available_formats
     from reports.modelfile import BEST, read_description
-    from trainables.bucket import joined
+    from trainables.urls import joined
 
     chosen = available_formats() if formats == _INSTALLED else _chosen(formats, known=tuple(FORMATS))
     default = sweep.folder / (BEST if number is None else f"trial-{number}")

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from trainables.bucket import given_url, is_url
 from trainables.errors import UserError
+from trainables.urls import given_url, is_url
 from tuning.address import check_address
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainables.bucket import given_url, joined
 from trainables.errors import UserError
+from trainables.urls import given_url, joined
 from tuning.cli.options import LocalPath, runs_option
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def report(run: str, runs: Path | str, output: Path | None) -> None:
     from reports.sweep import Sweep
     from reports.tables import headlines
     from reports.write import DATA, write_report
-    from trainables.bucket import joined
+    from trainables.urls import joined
 
     sweep = Sweep.open(find_run(run, runs=runs, folders=[BEST]))  # the page shows what its model says of pictures
     paths = write_report(sweep, output or sweep.folder / "report")

@@ -1,6 +1,8 @@
 """`tune submit`: hand a sweep to a Ray cluster, as a job."""
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,8 +47,9 @@ def submit(
     The file is checked here first. The project's code travels with it; pictures, weights and runs are looked for on the
     cluster, at absolute paths.
     """
-    from trainables.bucket import joined
+    from reports.working_copies import check_free, existing
     from trainables.errors import UserError
+    from trainables.urls import is_url, joined
     from tuning.jobs import Jobs, check_paths
 
     numbers = {"--trials": trials, "--epochs": epochs, "--hours": hours, "--workers": workers}
@@ -61,6 +64,8 @@ def submit(
                 "a sweep that goes on keeps these", where="--name, --set, --epochs", got="--resume with them"
             )
         check_paths({}, [], run)
+        if is_url(run):
+            _look(partial(existing, run))
         sweep, file = Path(run).name, None
         words = ["resume", run, "--address", "auto", *given]
     else:
@@ -80,7 +85,9 @@ def submit(
         check_paths({"path": spec.data.path, "root": spec.data.root}, weights, runs)
         sweep = name or file.stem
         check_name(sweep)
-        run = joined(runs, sweep)
+        if is_url(runs):
+            _look(partial(check_free, joined(runs, sweep)))
+        run = joined(runs, sweep) if is_url(runs) else str(Path(runs) / sweep)
         changes = [word for change in sets for word in ("--set", change)]
         words = ["search", "--space", file.name, "--name", sweep, "--runs", runs, "--address", "auto", *changes, *given]
     job = Jobs(address).submit(words, name=sweep, run=run, file=file)
@@ -88,3 +95,13 @@ def submit(
     click.echo(f"follow  tune logs {job} -f")
     click.echo(f"stop    tune stop {job}")
     click.echo(f"go on   tune submit --resume {shlex.quote(run)}")
+
+
+def _look(at: Callable[[], object]) -> None:
+    """Looks on object storage, which the cluster may reach where this machine does not."""
+    from trainables.outages import StorageError
+
+    try:
+        at()
+    except StorageError as error:
+        click.echo(f"note: not looked at from here: {error}", err=True)
