@@ -71,7 +71,7 @@ class Answers:
         Raises:
             StorageError: there is no such file; the storage refuses, or does not answer; a disk fails.
         """
-        began = time.monotonic()
+        began, failed_at = time.monotonic(), None
         while True:
             try:
                 found = self._awaited(act)
@@ -90,7 +90,8 @@ class Answers:
                     raise StorageError(
                         f"a disk fails ({error.strerror})", where=str(error.filename or where)
                     ) from error
-                silent_s = self._failed(error, since=began)
+                failed_at = time.monotonic() if failed_at is None else failed_at
+                silent_s = max(self._failed(error, since=began), time.monotonic() - failed_at)
                 if silent_s >= (_HURRIED_S if self._hurried else PATIENCE_S):
                     said = f"no answer from the object storage for {silent_s:.0f} s ({trouble(error)})"
                     raise StorageError(said, where=where) from error
@@ -134,8 +135,8 @@ class Answers:
             try:
                 return ended.result(timeout=_LOOK_S)
             except TimeoutError:
-                if ended.done():  # it is the call's own
-                    raise
+                if ended.done():
+                    return ended.result()  # or its own error
                 waited_s = time.monotonic() - began
                 slow = TimeoutError(f"a call has taken {waited_s:.0f} s")
                 if waited_s >= _LONG_S and self._last_answer < began:  # else it is this call that is slow
@@ -144,7 +145,7 @@ class Answers:
                     raise slow from None
 
     def _failed(self, error: OSError, *, since: float) -> float:
-        """Notes a failure of a call that was begun then. Returns for how long it, or all, have failed."""
+        """Notes a failure of a call that was begun then. Returns for how long no call has been answered."""
         with self._known:
             if self._since is None:
                 self._since = max(since, self._last_answer)
@@ -153,7 +154,7 @@ class Answers:
             self._told = self._told or tell
         if tell:
             log.warning("%s does not answer (%s): tried again for %.0f s", self._storage, trouble(error), PATIENCE_S)
-        return max(all_s, time.monotonic() - since)
+        return all_s
 
     def _answered(self) -> None:
         with self._known:
