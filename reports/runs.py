@@ -69,7 +69,9 @@ def check_name(name: str) -> None:
     if is_url(name):
         raise UserError("a URL is no name", where="--name", got=name, hint="--runs takes it, without the name")
     if not name or name.startswith(".") or "/" in name or len(os.fsencode(name)) > _LONGEST_NAME:
-        raise UserError("not a name for a folder", where="--name", got=name)
+        raise UserError(
+            "not a name for a folder", where="--name", got=name, expected="no '/', no '.' in front, up to 200 letters"
+        )
 
 
 def list_runs(runs: Path | str) -> list[Sweep]:
