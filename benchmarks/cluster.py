@@ -23,6 +23,7 @@ from benchmarks.machine import describe_machine, machine_line
 from benchmarks.table import table
 from reports.ledger import Ledger
 from trainables.files import checkpoint_path
+from trainables.places import Folder
 from trainables.ray_worker import Worker
 from tuning.conductor import Conductor, Job
 from tuning.engine import Engine
@@ -59,7 +60,7 @@ def run(*, workers: int, trials: int, epochs: int, seconds: float) -> dict[str, 
             search = SearchSettings(trials=trials, metric="val_accuracy", sampler="random", pruner="none")
             spec = Spec(trial={"epochs": epochs}, space={"lr": Float(1e-4, 1e-1, log=True)}, search=search)
             ledger = Ledger.create(folder, metric=search.metric, mode=search.mode)
-            retention = Retention(folder, keep=search.keep, mode=search.mode)
+            retention = Retention(Folder(folder), keep=search.keep, mode=search.mode)
             conductor = Conductor(ledger, spec, retention=retention, limit=workers, clock=time.monotonic)
 
             def config(job: Job) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.work import LR, MOMENTUM, Score, Work
 from reports.ledger import Ledger
 from trainables.files import checkpoint_path
+from trainables.places import Folder
 from trainables.ray_worker import Worker
 from tuning.cluster import ray_session
 from tuning.conductor import Conductor, Job
@@ -39,7 +40,7 @@ def nothing_with_tuneyard(work: Work, folder: Path) -> Score:
         conductor = Conductor(
             ledger,
             spec,
-            retention=Retention(folder, keep=search.keep, mode=search.mode),
+            retention=Retention(Folder(folder), keep=search.keep, mode=search.mode),
             limit=min(work.cpus, session.room({"CPU": 1})),
             clock=time.monotonic,
         )

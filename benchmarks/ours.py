@@ -78,4 +78,4 @@ def score_of(run: Path, *, wall_s: float) -> Score:
     ledger = Sweep.open(run).ledger()
     best = ledger.best()
     trials_s = sum(trial.seconds for trial in ledger.trials())
-    return Score(ledger.counts().get("complete", 0), best and best.value, wall_s, trials_s)
+    return Score(ledger.counts().get("complete", 0), None if best is None else best.value, wall_s, trials_s)

@@ -20,7 +20,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from benchmarks.peers import SPACE, train_one
+from benchmarks.peers import space_of, train_one
 from benchmarks.work import Config, Work
 
 EXPERIMENT = "peer"
@@ -28,7 +28,7 @@ EXPERIMENT = "peer"
 
 def key_of(config: Config) -> str:
     """A trial by its configuration: Ray gives one that it starts anew another identifier."""
-    return json.dumps({name: config[name] for name in sorted(SPACE)})
+    return json.dumps({name: config[name] for name in sorted(space_of(Work(**config["work"])))})
 
 
 def observe(folder: str, **facts: Any) -> None:
@@ -70,7 +70,7 @@ def new_tuner(work: Work, folder: Path) -> tune.Tuner:
             mode="max",
             num_samples=work.trials,
             max_concurrent_trials=1,
-            search_alg=OptunaSearch(SPACE, metric="val_accuracy", mode="max", seed=work.seed),
+            search_alg=OptunaSearch(space_of(work), metric="val_accuracy", mode="max", seed=work.seed),
             scheduler=ASHAScheduler(max_t=work.epochs, grace_period=1, reduction_factor=3),
             reuse_actors=True,
         ),

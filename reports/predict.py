@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from reports.modelfile import WEIGHTS, Description, Scores, model_folder, model_settings, read_description
 from reports.picture_files import Found, find_pictures
+from trainables.arithmetic import forwarded
 from trainables.data.catalog import Task
 from trainables.data.decode import BadPictureError, decode
 from trainables.data.parallel import ordered_map
@@ -130,7 +131,7 @@ class Predictor:
         """uint8 [N, C, S, S], 0–255, to what the network puts out, float32 [N, classes] on the CPU."""
         pictures = pictures.to(self._device, memory_format=torch.channels_last)
         inputs = normalize(pictures, mean=self.description.mean, std=self.description.std)
-        return self._network(inputs).float().cpu()
+        return forwarded(self._network, inputs).float().cpu()
 
     def scores(self, pictures: Tensor) -> Tensor:
         """uint8 [N, C, S, S], 0–255, to float32 [N, classes]: probabilities, or values in regression."""

@@ -6,6 +6,7 @@ with arithmetic.autocast():
     outputs = network(prepare.pictures(batch))
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,22 @@ import torch
 from torch import Tensor
 
 from trainables.data.transforms import normalize
+
+# A core's caches hold what a network makes of eight pictures of 224 px better than of 32 (docs/PERFORMANCE.md).
+_PIXELS_AT_A_TIME = 8 * 224 * 224
+
+
+def forwarded(network: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """What a network in evaluation mode makes of rows [N, …]: pictures, or what some layers made of them.
+
+    On a CPU a few of them at a time, as each is computed by itself.
+    """
+    if rows.device.type != "cpu" or rows.dim() != 4:
+        return network(rows)
+    at_a_time = max(1, _PIXELS_AT_A_TIME // (rows.shape[2] * rows.shape[3]))
+    if len(rows) <= at_a_time:
+        return network(rows)
+    return torch.cat([network(part) for part in rows.split(at_a_time)])
 
 
 @dataclass(frozen=True)

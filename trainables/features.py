@@ -24,7 +24,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from trainables.arithmetic import Arithmetic, Preparation
+from trainables.arithmetic import Arithmetic, Preparation, forwarded
 from trainables.data.loaders import Views, training_plan
 from trainables.data.passes import CHUNK, Pass
 from trainables.data.room import make_room, mark_used
@@ -34,7 +34,7 @@ from trainables.models.resident import Resident
 from trainables.settings import TrialSettings
 
 # Goes up whenever the same key would stand for other numbers.
-FORMAT = 2
+FORMAT = 3
 
 Batch = tuple[Tensor, Tensor]
 
@@ -157,7 +157,7 @@ class Shared:
             return views.flip(-1) if which.view == MIRRORED else views
         start, rows = self._start(which, wanted)
         with torch.no_grad(), self._arithmetic.autocast():
-            return self._part(start, which.stages)(rows)
+            return forwarded(self._part(start, which.stages), rows)
 
     def _start(self, which: _Rows, wanted: range) -> tuple[int, Tensor]:
         for start in reversed(range(1, which.stages)):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.arithmetic import Arithmetic
+from trainables.arithmetic import Arithmetic, forwarded
 from trainables.errors import TrialError
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.mixing import Batch, Mixing
@@ -110,6 +110,6 @@ def evaluate(
     for raw_pictures, raw_targets in batches:
         pictures, targets = prepare(raw_pictures, raw_targets)
         with arithmetic.autocast():
-            outputs = network(pictures)
+            outputs = forwarded(network, pictures)
         gathered.update(loss(outputs.float(), targets), outputs, targets)
     return gathered.compute()

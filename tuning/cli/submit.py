@@ -4,10 +4,14 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tuning.cli.options import jobs_address_option
+
+if TYPE_CHECKING:
+    from tuning.spec import Spec
 
 
 @click.command(
@@ -47,10 +51,8 @@ def submit(
     The file is checked here first. The project's code travels with it; pictures, weights and runs are looked for on the
     cluster, at absolute paths.
     """
-    from reports.working_copies import check_free, existing
     from trainables.errors import UserError
-    from trainables.urls import is_url, joined
-    from tuning.jobs import Jobs, check_paths
+    from tuning.jobs import Jobs
 
     numbers = {"--trials": trials, "--epochs": epochs, "--hours": hours, "--workers": workers}
     given = [word for option, value in numbers.items() if value is not None for word in (option, str(value))]
@@ -63,15 +65,10 @@ def submit(
             raise UserError(
                 "a sweep that goes on keeps these", where="--name, --set, --epochs", got="--resume with them"
             )
-        check_paths({}, [], run)
-        if is_url(run):
-            _look(partial(existing, run))
-        sweep, file = Path(run).name, None
+        sweep, file = _to_resume(run), None
         words = ["resume", run, "--address", "auto", *given]
     else:
-        from reports.runs import check_name
         from tuning.ready import base_of, find_space
-        from tuning.space import combinations
         from tuning.spec_file import load_spec
 
         assert space is not None
@@ -81,13 +78,8 @@ def submit(
         spec = load_spec(
             file, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(file)
         )
-        weights = [spec.settings_for(params).weights for params in combinations(spec.space, {"weights"})]
-        check_paths({"path": spec.data.path, "root": spec.data.root}, weights, runs)
         sweep = name or file.stem
-        check_name(sweep)
-        if is_url(runs):
-            _look(partial(check_free, joined(runs, sweep)))
-        run = joined(runs, sweep) if is_url(runs) else str(Path(runs) / sweep)
+        run = _to_start(spec, sweep, runs=runs)
         changes = [word for change in sets for word in ("--set", change)]
         words = ["search", "--space", file.name, "--name", sweep, "--runs", runs, "--address", "auto", *changes, *given]
     job = Jobs(address).submit(words, name=sweep, run=run, file=file)
@@ -95,6 +87,37 @@ def submit(
     click.echo(f"follow  tune logs {job} -f")
     click.echo(f"stop    tune stop {job}")
     click.echo(f"go on   tune submit --resume {shlex.quote(run)}")
+
+
+def _to_resume(run: str) -> str:
+    """The name of a run that goes on, checked as far as this machine sees it."""
+    from reports.home import cut
+    from reports.working_copies import existing
+    from trainables.urls import is_url
+    from tuning.jobs import check_paths
+
+    check_paths({}, [], run)
+    if not is_url(run):
+        return Path(run).name
+    _look(partial(existing, run))
+    return cut(run)[1]
+
+
+def _to_start(spec: "Spec", name: str, *, runs: str) -> str:
+    """Where a new run will be, checked as far as this machine sees it."""
+    from reports.runs import check_name
+    from reports.working_copies import check_free
+    from trainables.urls import is_url, joined
+    from tuning.jobs import check_paths
+    from tuning.space import combinations
+
+    weights = [spec.settings_for(params).weights for params in combinations(spec.space, {"weights"})]
+    check_paths({"path": spec.data.path, "root": spec.data.root}, weights, runs)
+    check_name(name)
+    if not is_url(runs):
+        return str(Path(runs) / name)
+    _look(partial(check_free, joined(runs, name)))
+    return joined(runs, name)
 
 
 def _look(at: Callable[[], object]) -> None:
