@@ -5,7 +5,7 @@
     shared.take([7, 0, 150])                   # [3, …]
 
 A row is a view of a picture, or what the frozen part of a network makes of it. `key` says all that the rows depend on;
-another key is another folder. Rows come in chunks of `CHUNK` pictures, always the same ones in one batch, so that the
+another key is another folder. Rows come in chunks of `CHUNK` pictures, always the same ones together, so that the
 arithmetic is the same to the bit whoever computes them, and whichever of them were there already.
 """
 
