@@ -43,9 +43,7 @@ def main(models: tuple[str, ...], size: int, pictures: int, repeats: int) -> Non
     click.echo(f"| {size} px, ms a picture | {' | '.join(f'{count} at a time' for count in SIZES)} |")
     click.echo(f"| --- |{' ---: |' * len(SIZES)}")
     for model in models or MODELS:
-        times = [
-            milliseconds(model, size=size, at_a_time=count, pictures=pictures, repeats=repeats) for count in SIZES
-        ]
+        times = [milliseconds(model, size=size, at_a_time=count, pictures=pictures, repeats=repeats) for count in SIZES]
         click.echo(f"| {model} | {' | '.join(f'{ms:.1f}' for ms in times)} |")
 
 
