@@ -8,6 +8,7 @@ measurement, not a test: nothing passes or fails.
 """
 
 import logging
+import math
 import sys
 import tempfile
 import time
@@ -88,7 +89,7 @@ def run(*, workers: int, trials: int, epochs: int, seconds: float) -> dict[str, 
     inside = [at for at in elapsed if started < at <= ended]
     wall = ended - started
     return {
-        "per_trial_ms": wall / (len(inside) / epochs) * 1000,
+        "per_trial_ms": wall / (len(inside) / epochs or math.nan) * 1000,
         "busy": len(inside) * seconds / (wall * workers) if wall else 0.0,
         "driver": (after.user + after.system - before.user - before.system) / len(elapsed) * 1000,
     }
@@ -103,7 +104,7 @@ def main(busy: tuple[int, ...]) -> None:
     print(machine_line(describe_machine()), flush=True)
     rows = []
     for workers in (1, 2, 4, 8):
-        nothing = run(workers=workers, trials=400, epochs=1, seconds=0.0)
+        nothing = run(workers=workers, trials=400 * workers, epochs=1, seconds=0.0)
         short = run(workers=workers, trials=40 * workers, epochs=1, seconds=0.2)
         overhead = short["per_trial_ms"] * workers - 200
         rows.append([str(workers), f"{nothing['per_trial_ms']:.1f}", f"{overhead:.1f}", f"{short['busy']:.0%}"])
