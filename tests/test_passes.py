@@ -211,7 +211,8 @@ def test_what_saves_least_goes_first(tmp_path: Path) -> None:
     assert seconds >= 0.6
     assert size == sum(path.stat().st_size for path in dear.folder.iterdir())
     mark_used(cheap.folder)
-    assert make_room(tmp_path, limit_bytes=2 * size, needed_bytes=size) == seconds_and_bytes(dear.folder)[1]
+    _, cheap_size = seconds_and_bytes(cheap.folder)  # a few bytes more or less, for the digits of its seconds
+    assert make_room(tmp_path, limit_bytes=2 * size, needed_bytes=size) == cheap_size
     assert dear.folder.exists()
     assert not cheap.folder.exists()
 
