@@ -244,8 +244,8 @@ def test_mistakes_are_told_in_a_line(
     assert "no such object storage" in said("search", "--space", "my.yaml", "--runs", "ftp://host/sweeps")
     assert "expected such as s3://sweeps/my" in said("search", "--space", "my.yaml", "--runs", "s3:/sweeps/my")
     assert "expected such as s3://sweeps/my" in said("show", "s3//sweeps/my")
-    assert "must be on this machine" in said("export", "my", "-o", f"{storage.url}/model")
-    assert "must be on this machine" in said("predict", "my", "s3://bucket/pictures")
+    assert "must be a path on this machine" in said("export", "my", "-o", f"{storage.url}/model")
+    assert "must be a path on this machine" in said("predict", "my", "s3://bucket/pictures")
     assert "no such object storage" in said("submit", "--space", "my.yaml", "--runs", "http://host/sweeps")
     for name, value in storage.environment.items():
         monkeypatch.setenv(name, value)
