@@ -59,7 +59,7 @@ def add_answer(page: Page, results: Results, *, reproduce: str | None) -> None:
         for name, value in (best.params or dict(list(best.settings.items())[:8])).items()
     )
     settings = tag("div", tag("h3", "With these settings"), tag("ul", chips, attributes={"class": "chips"}))
-    cards = [_sureness(results), _cost(results), *_nowhere(results)]
+    cards = [_sureness(results), _cost(results), *_learnt_nothing(results)]
     top = tag("div", tag("div", *numbers), settings, attributes={"class": "answer"})
     again = Markup("")
     if reproduce is not None:
@@ -136,7 +136,7 @@ def _cost(results: Results) -> Markup:
     return _card("What it cost", [*lines, *shared_words(shared_work(results.trials))])
 
 
-def _nowhere(results: Results) -> list[Markup]:
+def _learnt_nothing(results: Results) -> list[Markup]:
     """A card on trials that learnt nothing, where there are any."""
     found = results.collapsed
     if found is None:

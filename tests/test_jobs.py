@@ -46,11 +46,11 @@ class Tune:
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{cluster.dashboard_port}",
         }
 
-    def __call__(self, *words: str, code: int = 0) -> str:
+    def __call__(self, *words: str, code: int = 0, **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "tuning", *words],
             cwd=self.folder,
-            env=self._environment,
+            env={**self._environment, **environment},
             capture_output=True,
             text=True,
             timeout=240,
@@ -114,6 +114,12 @@ def test_what_is_not_there_is_told(tmp_path: Path, cluster: RayCluster) -> None:
     tune = Tune(tmp_path, cluster)
     for command in ("logs", "stop"):
         assert "no such job: got 'nobody'" in tune(command, "nobody", code=2)
+
+
+@pytest.mark.cluster
+def test_a_wrong_token_is_told(tmp_path: Path, cluster: RayCluster) -> None:
+    (said,) = Tune(tmp_path, cluster)("jobs", code=2, RAY_AUTH_TOKEN="another").splitlines()
+    assert "the cluster does not take this token, or wants one" in said
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -252,6 +252,9 @@ def test_mistakes_are_told_in_a_line(
     Bucket(storage.url).write("around/sweep.json", b"{}")
     assert "a sweep itself" in said("search", "--space", "my.yaml", "--runs", f"{storage.url}/around")
     assert "there is: around" in said("show", f"{storage.url}/nowhere")
+    # Looked for before a cluster is.
+    assert "this sweep exists" in said("submit", "--space", "my.yaml", "--name", "around", "--runs", storage.url)
+    assert "no such sweep" in said("submit", "--resume", f"{storage.url}/nowhere")
 
 
 def _names(storage: Storage, under: str) -> list[str]:
