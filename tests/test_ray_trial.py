@@ -153,9 +153,10 @@ def test_a_worker_runs_one_trial_after_another(job: TrialJob, monkeypatch: pytes
 
 def test_a_trial_computes_where_its_share_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     assert pick_device(gpus=0).type == "cpu"
-    assert pick_device(gpus=0.25).type == "cuda"
-    assert pick_device().type == "cuda"
+    assert pick_device(gpus=0.25) == torch.device("cuda", 1)
+    assert pick_device() == torch.device("cuda", 1)
 
 
 def test_a_share_has_cudas_own_memory_in_it(monkeypatch: pytest.MonkeyPatch) -> None:

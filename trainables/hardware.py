@@ -9,8 +9,8 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,13 @@ CONTEXT_BYTES = 3 * 2**28
 
 
 def pick_device(*, gpus: float = 1.0) -> torch.device:
-    """The CUDA device this process may use, else the CPU; the CPU in any case with no share of the GPUs."""
-    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+    """The CUDA device this process may use, else the CPU; the CPU in any case with no share of the GPUs.
+
+    A CUDA device comes with its index, without which torch does not take it for limits of memory.
+    """
+    if gpus > 0 and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -136,13 +141,21 @@ def has_lost_gpu(error: Exception) -> bool:
 
 def describe_hardware() -> dict[str, Any]:
     """The machine in a few words, for the record. Opens no CUDA context in this process."""
-    count = torch.cuda.device_count()  # asks the driver's management library, which opens none
-    return {
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cpus": available_cores(),
-        **(_look_from_outside(count) if count else look_at_gpus()),
-    }
+    with describing_hardware() as described:
+        return described()
+
+
+@contextmanager
+def describing_hardware() -> Iterator[Callable[[], dict[str, Any]]]:
+    """Begins to look at the machine, which takes seconds where there are GPUs; what it gives waits for the answer."""
+    count = torch.cuda.device_count()  # asks the driver's management library, which opens no context
+    with _looking_from_outside(count) if count else nullcontext(look_at_gpus) as gpus:
+        yield lambda: {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cpus": available_cores(),
+            **gpus(),
+        }
 
 
 def look_at_gpus() -> dict[str, Any]:
@@ -151,15 +164,24 @@ def look_at_gpus() -> dict[str, Any]:
     return {"fast_bf16": has_fast_bf16(pick_device()), "gpus": names}
 
 
-def _look_from_outside(count: int) -> dict[str, Any]:
+@contextmanager
+def _looking_from_outside(count: int) -> Iterator[Callable[[], dict[str, Any]]]:
     """`look_at_gpus` in a process of its own: a context holds hundreds of MB for as long as its process lives."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _LOOK], capture_output=True, text=True, timeout=_LOOK_LIMIT_S, check=True
-        )
-        return json.loads(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        reason = f"no answer within {_LOOK_LIMIT_S} s"
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or [f"exit {error.returncode}"])[-1]
-    return {"fast_bf16": False, "gpus": [f"unknown ({reason})"] * count}
+    command = [sys.executable, "-c", _LOOK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+        def looked() -> dict[str, Any]:
+            try:
+                out, errors = process.communicate(timeout=_LOOK_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                reason = f"no answer within {_LOOK_LIMIT_S} s"
+            else:
+                if process.returncode == 0:
+                    return json.loads(out.splitlines()[-1])
+                reason = (errors.strip().splitlines() or [f"exit {process.returncode}"])[-1]
+            return {"fast_bf16": False, "gpus": [f"unknown ({reason})"] * count}
+
+        try:
+            yield looked
+        finally:
+            process.kill()

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
 from trainables.files import flush_folder, replaced, write_json
-from trainables.hardware import describe_hardware
+from trainables.hardware import describing_hardware
 from trainables.models.build import foreseen
 from trainables.models.weights import Weights, resolve_weights
 from trainables.training.compiling import check_compiler
@@ -59,13 +59,40 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
     """
     check_new(name, runs=runs)
     run = runs / name
+    with describing_hardware() as hardware:
+        record = _record(spec, text=text, name=name, hardware=hardware, console=console)
+    unnamed = runs / f".{name}.{os.getpid()}.new"
+    try:
+        unnamed.mkdir(parents=True)
+        _keep_exported(record["weights"], spec.base, unnamed, named=run)
+        with replaced(unnamed / "sweep.yaml") as file:
+            file.write_text(text, encoding="utf-8")
+        write_json(unnamed / RECORD, record)
+        with _database(spec, record) as database:
+            ledger = Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode, database=database)
+            for point in spec.search.first or []:
+                ledger.study.enqueue_trial(point)
+            unnamed.rename(run)
+        flush_folder(runs)
+    except OSError as error:
+        raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
+    finally:
+        shutil.rmtree(unnamed, ignore_errors=True)
+    return Sweep.open(run)
+
+
+def _record(
+    spec: Spec, *, text: str, name: str, hardware: Callable[[], dict[str, Any]], console: Console
+) -> dict[str, Any]:
+    """All that a sweep is of: the file as given, what it stands for, and what it was found to be about. Errors as
+    `create_sweep`, and `hardware` is asked for last."""
     began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
     reading_s = time.monotonic() - began
     check_targets(spec, store)
     _check_compiler(spec)
     weights = _find_weights(spec, classes=store.classes, console=console)
-    record = {
+    return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "file": text,
@@ -89,27 +116,9 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
         "sharing_bytes": room_for_sharing(cache_folder()),
         "initialisation": _tell_initialisations(spec, weights, classes=store.classes, told=(), console=console),
         "versions": current_versions(),
-        "hardware": describe_hardware(),
+        "hardware": hardware(),
         "git": _git(spec.base),
     }
-    unnamed = runs / f".{name}.{os.getpid()}.new"
-    try:
-        unnamed.mkdir(parents=True)
-        _keep_exported(weights, spec.base, unnamed, named=run)
-        with replaced(unnamed / "sweep.yaml") as file:
-            file.write_text(text, encoding="utf-8")
-        write_json(unnamed / RECORD, record)
-        with _database(spec, record) as database:
-            ledger = Ledger.create(unnamed, metric=spec.search.metric, mode=spec.search.mode, database=database)
-            for point in spec.search.first or []:
-                ledger.study.enqueue_trial(point)
-            unnamed.rename(run)
-        flush_folder(runs)
-    except OSError as error:
-        raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
-    finally:
-        shutil.rmtree(unnamed, ignore_errors=True)
-    return Sweep.open(run)
 
 
 @contextmanager
