@@ -28,6 +28,8 @@ from torchvision.datasets import ImageFolder
 from benchmarks.work import BATCH_SIZES, GAMMA, LR, MOMENTUM, Config, Score, Work
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+# Trials that share a GPU, each with its part of the cores for reading pictures: one of these alone leaves it idle.
+ON_A_GPU = 4
 # The parts of a ResNet that are frozen with one of its layers.
 _UP_TO = {"layer2": ("conv1", "bn1", "layer1", "layer2"), "layer3": ("conv1", "bn1", "layer1", "layer2", "layer3")}
 
@@ -83,13 +85,30 @@ def network_of(work: Work, *, freeze: str, classes: int, channels: int) -> nn.Mo
     return network
 
 
+def wants_gpu(work: Work) -> bool:
+    """Whether there is one, and something to compute."""
+    return bool(work.model) and torch.cuda.is_available()
+
+
+def at_once(work: Work) -> int:
+    """How many trials run side by side: one a core, or some on the GPU."""
+    return min(ON_A_GPU, work.cpus) if wants_gpu(work) else work.cpus
+
+
+def loader_options(work: Work) -> dict[str, Any]:
+    """How pictures are read: by the trial itself on a CPU, by processes of its own for a GPU."""
+    if not wants_gpu(work):
+        return {}
+    return {"num_workers": work.cpus // at_once(work), "persistent_workers": True, "pin_memory": True}
+
+
 def train_one(config: Config, work: Work, state: dict | None = None) -> Iterator[tuple[dict[str, float], dict]]:
     """The tutorial loop: metrics after each epoch, and the state from which the loop goes on with the next one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(work.seed)
     train_set, val_set, classes, channels = datasets_of(work)
-    train_loader = DataLoader(train_set, batch_size=config["batch_size"], shuffle=True)
-    val_loader = DataLoader(val_set, batch_size=64)
+    train_loader = DataLoader(train_set, batch_size=config["batch_size"], shuffle=True, **loader_options(work))
+    val_loader = DataLoader(val_set, batch_size=64, **loader_options(work))
     network = network_of(work, freeze=config["freeze"], classes=classes, channels=channels).to(device)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=config["lr"], momentum=config["momentum"])
@@ -103,7 +122,7 @@ def train_one(config: Config, work: Work, state: dict | None = None) -> Iterator
         torch.manual_seed(1000 * work.seed + epoch)  # so that a resumed trial goes on as it would have
         network.train()
         for images, labels in train_loader:
-            images, labels = images.to(device), labels.to(device)
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             optimizer.zero_grad()
             loss = criterion(network(images), labels)
             loss.backward()
@@ -118,7 +137,7 @@ def _accuracy(network: nn.Module, loader: DataLoader, device: torch.device) -> f
     network.eval()
     right = seen = 0
     for images, labels in loader:
-        answers: Tensor = network(images.to(device)).argmax(dim=1)
+        answers: Tensor = network(images.to(device, non_blocking=True)).argmax(dim=1)
         right += int((answers == labels.to(device)).sum())
         seen += len(labels)
     return right / seen
@@ -153,8 +172,10 @@ def nothing_with_ray_tune(work: Work, folder: Path) -> Score:
 def _tuned(trainable: Callable, work: Work, folder: Path, *, tune_config: dict, param_space: dict) -> Score:
     started = time.perf_counter()
     ray.init(address="local", num_cpus=work.cpus, include_dashboard=False, log_to_driver=False)
+    trials = at_once(work)
+    gpus = 1 / trials if wants_gpu(work) else 0
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1, "gpu": int(torch.cuda.is_available())}),
+        tune.with_resources(trainable, {"cpu": work.cpus / trials, "gpu": gpus}),
         param_space=param_space,
         tune_config=tune.TuneConfig(
             metric="val_accuracy", mode="max", num_samples=work.trials, reuse_actors=True, **tune_config
@@ -199,6 +220,6 @@ def _optimized(value_of: Callable[[Config], float], work: Work) -> Score:
     study = optuna.create_study(direction="maximize")
     for config in work.configs():
         study.enqueue_trial(config)
-    study.optimize(objective, n_trials=work.trials, n_jobs=work.cpus)
+    study.optimize(objective, n_trials=work.trials, n_jobs=at_once(work))
     finished = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
     return Score(finished, study.best_value, time.perf_counter() - started)

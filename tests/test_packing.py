@@ -11,7 +11,7 @@ from trainables.places import place_at
 from trainables.settings import TrialSettings
 from tuning.cluster import room_on
 from tuning.conductor import CROWDED, Conductor, Job
-from tuning.packing import Packing, fitting, most_a_gpu, share_of
+from tuning.packing import WARMING_UP_S, WORTH_S, Packing, fitting, most_a_gpu, share_of
 from tuning.retention import Retention
 from tuning.rounds import packing_for, rounds, trial_resources
 from tuning.spec import ResourceSettings, Spec
@@ -57,13 +57,13 @@ def test_no_more_than_cpus_and_workers_serve(nodes: list[dict], cpus: float, wor
 def test_the_largest_peak_measured_alone_decides() -> None:
     packing = Packing(most=8)
     assert (packing.share, packing.changed) == (1.0, False)
-    assert packing.measured(0.1)
+    assert packing.measured(0.1, left_s=100)
     assert packing.changed
-    assert packing.measured(0.2)
-    assert not packing.measured(0.15)
+    assert packing.measured(0.2, left_s=100)
+    assert not packing.measured(0.15, left_s=100)
     assert packing.settle() == "a trial took up to 20% of a GPU's memory: 4 at a time on each from here on"
     assert (packing.per_gpu, packing.share, packing.changed) == (4, 0.25, False)
-    assert not packing.measured(0.24), "beside others it tells of the limit"
+    assert not packing.measured(0.24, left_s=100), "beside others it tells of the limit"
     assert not packing.changed
 
 
@@ -81,9 +81,20 @@ def test_who_runs_out_gets_twice_as_much_until_it_has_a_gpu_to_itself() -> None:
 
 def test_a_trial_that_fills_a_gpu_changes_nothing() -> None:
     packing = Packing(most=8)
-    packing.measured(0.8)
+    packing.measured(0.8, left_s=100)
     assert not packing.changed
     assert not packing.ran_out()
+
+
+def test_what_takes_longer_than_it_saves_is_left() -> None:
+    packing = Packing(most=8)
+    assert packing.measured(0.1, left_s=WORTH_S - 1), "to be kept for a resume all the same"
+    assert not packing.changed
+    packing.measured(0.1, left_s=WORTH_S + 1)
+    assert packing.changed
+    packing.settle()
+    assert packing.ran_out()
+    assert packing.changed, "to step back there is no choice"
 
 
 def test_what_memory_allows_is_kept_where_cpus_allow_less() -> None:
@@ -127,6 +138,8 @@ class Gpu(Simulation):
         super().__init__(folder, small_spec(**search))
         self.lines: list[str] = []
         self.shares: list[float] = []
+        self.seconds = {"first": 20.0, "later": 20.0}  # an epoch takes: the first of a process, any other
+        self.cold = True
 
     def need(self, settings: TrialSettings) -> float:
         return 0.05 if settings.lr < 0.006 else 0.2 if settings.lr < 0.02 else 0.8
@@ -164,7 +177,9 @@ class Gpu(Simulation):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(epoch))
         measured = need if self.packing.per_gpu == 1 else self.packing.share
-        numbers = {**formula(job.settings, epoch), "gpu_share": measured, "checkpoint": checkpoint}
+        seconds = self.seconds["first" if self.cold else "later"]
+        self.cold = False
+        numbers = {**formula(job.settings, epoch), "seconds": seconds, "gpu_share": measured, "checkpoint": checkpoint}
         return conductor.epoch_done(job.number, numbers)
 
     def trials(self) -> list[TrialRecord]:
@@ -202,6 +217,21 @@ def test_a_sweep_packs_its_trials_and_steps_back(tmp_path: Path) -> None:
     again.drive()
     check(again)
     assert again.shares == [1.0], "a resume begins with what was learnt"
+
+
+@pytest.mark.parametrize(
+    ("later", "shares"),
+    [(WORTH_S / 60, [1.0]), (WORTH_S / 20, [1.0, 0.125])],
+)
+def test_places_are_not_made_anew_for_a_short_rest(tmp_path: Path, later: float, shares: list[float]) -> None:
+    """Eight trials of six epochs: what the first epoch takes beside its work does not count, and the second tells."""
+    sweep = Gpu(tmp_path, trials=8, epochs=6, pruner="none")
+    sweep.need = lambda settings: 0.05  # type: ignore[method-assign]
+    sweep.seconds = {"first": later + WARMING_UP_S * 0.9, "later": later}
+    sweep.drive()
+    check(sweep)
+    assert sweep.shares == shares
+    assert sweep.open().fits_a_gpu() == 16, "a resume begins with what was learnt"
 
 
 def test_with_a_gpu_to_itself_out_of_memory_is_a_failure(tmp_path: Path) -> None:

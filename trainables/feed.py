@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trainables.arithmetic import Arithmetic, Preparation
 from trainables.data.loaders import evaluation_batches, training_batches
 from trainables.data.passes import CHUNK
+from trainables.data.prefetching import Prefetched, pinned
 from trainables.data.store import PixelStore
 from trainables.data.transforms import views_are_dear
 from trainables.features import Shared, Sharing
@@ -97,7 +98,8 @@ class Feed:
                 pin_memory=self._pin_memory,
             )
             return Stream(batches, self._prepare, self._learner(self._model.network), f"nothing{why}")
-        stream = self._stream(self._shared.training_batches(stages, epoch=epoch), stages, why, training=True)
+        batches = self._fetched(self._shared.training_batches(stages, epoch=epoch))
+        stream = self._stream(batches, stages, why, training=True)
         return dataclasses.replace(stream, network=self._learner(stream.network))
 
     def validation(self) -> Stream:
@@ -108,7 +110,11 @@ class Feed:
                 self._store, "val", settings=self._settings, batch_size=CHUNK, pin_memory=self._pin_memory
             )
             return Stream(batches, self._prepare, self._model.network, f"nothing{why}")
-        return self._stream(self._shared.evaluation_batches(stages), stages, why, training=False)
+        return self._stream(self._fetched(self._shared.evaluation_batches(stages)), stages, why, training=False)
+
+    def _fetched(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Shared rows, got ready for a GPU while it is at work as `training_batches` gets views ready."""
+        return Prefetched(pinned(batches)) if self._pin_memory else batches
 
     def _stream(self, batches: Iterable[tuple[Tensor, Tensor]], stages: int, why: str, *, training: bool) -> Stream:
         if stages == 0:

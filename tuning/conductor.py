@@ -18,7 +18,7 @@ from typing import Any
 from reports.ledger import Ledger, TrialRecord
 from trainables.settings import TrialSettings
 from trainables.wording import counted
-from tuning.packing import Packing
+from tuning.packing import WARMING_UP_S, Packing
 from tuning.retention import Retention
 from tuning.sampling import build_pruner, build_sampler, should_prune, suggest
 from tuning.spec import Spec
@@ -86,6 +86,7 @@ class Conductor:
         self.storage_error: str | None = None
         self.packing, self.watch = packing, watch
         self._retention, self._clock = retention, clock
+        self._epochs_seen = 0
         self._noted = ledger.elapsed_s()
         self._started = clock() - self._noted
         self._stopping: str | None = None
@@ -138,8 +139,8 @@ class Conductor:
             record = self.ledger.trial(number)
             last = record.epochs[-1]["epoch"]
             self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value)
-            if self.packing and "gpu_share" in epoch and self.packing.measured(epoch["gpu_share"]):
-                self.ledger.record_fits_a_gpu(self.packing.fits)
+            if self.packing and "gpu_share" in epoch:
+                self._measure(self.packing, number, epoch)
             if end := self._end_of(number, last):
                 self.ledger.finish(number, end[0], error=end[1])
         if end:
@@ -216,6 +217,20 @@ class Conductor:
             return self._stopping
         finished = self.ledger.count() >= self.spec.search.trials and not self.ledger.unfinished()
         return "trials" if finished else None
+
+    def _measure(self, packing: Packing, number: int, epoch: Mapping[str, Any]) -> None:
+        if packing.measured(epoch["gpu_share"], left_s=self._left_s(number, epoch)):
+            self.ledger.record_fits_a_gpu(packing.fits)
+
+    def _left_s(self, number: int, epoch: Mapping[str, Any]) -> float:
+        """How long all epochs to come would take at the rate of this one, in the places there are now."""
+        self._epochs_seen += 1
+        seconds = epoch["seconds"] - epoch.get("seconds_sharing", 0.0)
+        if self._epochs_seen <= self.limit:  # the first of its process
+            seconds = max(0.0, seconds - WARMING_UP_S)
+        begun = sum(trial.settings.epochs - trial.epoch for trial in self.running.values())
+        new = (self.spec.search.trials - self.ledger.count()) * self.running[number].settings.epochs
+        return seconds * (begun + new) / self.limit
 
     def _ends(self) -> bool:
         hours = self.spec.search.hours

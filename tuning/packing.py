@@ -2,7 +2,7 @@
 
     packing = Packing(most=8, fits=ledger.fits_a_gpu())   # None: nothing is known yet
     packing.share                                         # 1.0: of a GPU, for each trial
-    packing.measured(0.17)                                # a trial's peak, as a share of the GPU's memory
+    packing.measured(0.17, left_s=900.0)                  # a trial's peak, as a share of the GPU's memory
     if packing.changed:
         packing.settle()                                  # 4 trials a GPU from here on
     packing.ran_out()                                     # True: 2 from the next settling on, and its trial tries again
@@ -15,6 +15,10 @@ from collections.abc import Mapping, Sequence
 
 # Of what a trial was measured to take: others may be a little larger, and the allocator wastes some.
 MARGIN = 1.2
+# To make other places takes 7 s: new processes load torch and open the GPU. It pays where more than this is left to do.
+WORTH_S = 15.0
+# How much longer a process's first epoch on a GPU takes than its others: kernels are loaded, and the fastest picked.
+WARMING_UP_S = 1.5
 
 
 def fitting(peak: float) -> int:
@@ -52,7 +56,7 @@ class Packing:
 
     def __init__(self, *, most: int, fits: int | None = None) -> None:
         self.fits = fits
-        self._most, self._peak = most, 0.0
+        self._most, self._peak, self._pays = most, 0.0, False
         self.per_gpu = self._wanted()
 
     @property
@@ -63,15 +67,21 @@ class Packing:
     @property
     def changed(self) -> bool:
         """Whether another number than the present one should share a GPU."""
-        return self._wanted() != self.per_gpu
+        wanted = self._wanted()
+        return wanted < self.per_gpu or (wanted > self.per_gpu and self._pays)
 
-    def measured(self, peak: float) -> bool:
+    def measured(self, peak: float, *, left_s: float) -> bool:
         """Takes in a trial's peak. Returns whether fewer fit than was known.
 
         Only of a trial with a GPU to itself: beside others torch keeps what it got, up to its limit, needed or not.
+
+        Args:
+            peak: a share of the GPU's memory.
+            left_s: how long the rest of the sweep would take with the places as they are.
         """
         if self.per_gpu > 1:
             return False
+        self._pays = left_s > WORTH_S
         self._peak = max(peak, self._peak)
         return self._at_most(fitting(peak))
 

@@ -2,6 +2,8 @@
 
 for images, targets in Prefetched(batches):
     ...
+for rows, targets in Prefetched(pinned(batches)):
+    ...
 """
 
 from collections import deque
@@ -9,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from torch import Tensor
 
 Item = TypeVar("Item")
 # Made, or being made, before they are asked for.
@@ -32,3 +36,9 @@ class Prefetched(Generic[Item]):
             while (item := waiting.popleft().result()) is not _END:
                 waiting.append(thread.submit(next, source, _END))
                 yield item
+
+
+def pinned(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches in memory from which a GPU copies by itself."""
+    for inputs, targets in batches:
+        yield inputs.pin_memory(), targets.pin_memory()
