@@ -3,6 +3,8 @@ cannot be."""
 
 import dataclasses
 import gc
+import os
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -17,7 +19,9 @@ from torch._dynamo.utils import counters
 
 from conftest import make_pictures
 from trainables import feed
+from trainables.data.cache import TAG_NAME
 from trainables.data.pixels import build_store
+from trainables.data.room import COMPILED_STAYS_S
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
 from trainables.errors import TrialError, UserError
@@ -181,3 +185,23 @@ def test_what_was_compiled_is_found_in_the_cache(store: PixelStore) -> None:
         next(trial(SMALL, store))
     assert counters["inductor"]["fxgraph_cache_miss"] == 0
     assert counters["inductor"]["fxgraph_cache_hit"] + counters["aot_autograd"]["autograd_cache_hit"] > 0
+
+
+def test_compiled_code_that_nobody_uses_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    keep_compiled(tmp_path)
+    code = tmp_path / "compiled" / "torch-2.15.0" / "ab"
+    code.mkdir(parents=True)
+    elsewhere = tmp_path / "mine.txt"
+    for file in (code / "used.so", code / "written.so", code / "unused.so", elsewhere):
+        file.write_text("code")
+    (code / "link.so").symlink_to(elsewhere)
+    now, long_ago = time.time(), time.time() - COMPILED_STAYS_S - 60
+    for file, times in (("used.so", (now, long_ago)), ("written.so", (long_ago, now)), ("unused.so", (long_ago,) * 2)):
+        os.utime(code / file, times)
+    for file in (elsewhere, tmp_path / "compiled" / TAG_NAME):
+        os.utime(file, (long_ago, long_ago))
+    keep_compiled(tmp_path)
+    assert sorted(path.name for path in code.iterdir()) == ["link.so", "used.so", "written.so"]
+    assert elsewhere.exists()
+    assert (tmp_path / "compiled" / TAG_NAME).exists()

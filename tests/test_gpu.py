@@ -1,5 +1,6 @@
 """One epoch on a GPU, in every precision, and going on from its snapshot."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,15 +18,17 @@ from conftest import PROJECT, make_pictures
 from reports.modelfile import DESCRIPTION
 from reports.sweep import Sweep
 from trainables.checkpoint import Snapshot
+from trainables.data.catalog import Task
 from trainables.data.loaders import training_batches
 from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
-from trainables.data.store import PixelStore
+from trainables.data.store import PixelStore, StoreWriter
 from trainables.features import Sharing
 from trainables.finetune import finetune
 from trainables.hardware import CONTEXT_BYTES, gpu_share, limit_gpu_memory, pick_device, release_gpu_memory
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
+from trainables.tasks import LOSSES_OF
 from trainables.training.compiling import keep_compiled
 from trainables.training.loop import evaluate, train
 from trainables.training.metrics import Gathered, RunningMetrics
@@ -197,6 +201,64 @@ def small_trainer(store: PixelStore, *, sharing: Sharing | None, **settings: Any
         model="resnet18", weights="none", image_size=32, center_crop=1.0, batch_size=6, epochs=3, **settings
     )
     return Trainer.build(whole, store=store, data_seed=0, weights=NO_WEIGHTS, device=pick_device(), sharing=sharing)
+
+
+def store_of(task: Task, folder: Path) -> PixelStore:
+    """Twenty-four pictures for training and twelve for validation, of noise, with three classes, labels or numbers."""
+    draw = np.random.default_rng(0)
+    with StoreWriter(folder) as writer:
+        for number in range(36):
+            values = tuple(draw.integers(0, 2, 3).astype(float) if task == "multilabel" else 1 + draw.random(3))
+            writer.add(
+                draw.integers(0, 256, (3, 32, 32), dtype=np.uint8),
+                name=str(number),
+                target=number % 3 if task == "classification" else values,
+                split="train" if number < 24 else "val",
+            )
+        writer.seal(task=task, classes=("a", "b", "c"), channels=3, short_side=32, fingerprint=task)
+    return PixelStore.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        *[(task, {"loss": loss}) for task, losses in LOSSES_OF.items() for loss in losses],
+        ("classification", {"loss": "focal", "class_weights": "balanced"}),
+        ("multilabel", {"class_weights": "balanced"}),
+        ("classification", {"mixup": 0.4}),
+        ("regression", {"cutmix": 1.0, "mixup": 0.2}),
+        ("classification", {"freeze": "conv2", "freeze_epochs": 1}),
+        ("classification", {"clip_grad_norm": 0.1, "layer_decay": 0.7, "weight_decay": 0.01}),
+        ("classification", {"schedule": "one_cycle", "warmup_epochs": 1, "nesterov": True}),
+        ("classification", {"augment": "strong", "randaugment": 9, "random_erasing": 0.5}),
+    ],
+)
+def test_a_gpu_learns_what_a_cpu_learns(task: Task, changes: dict, tmp_path: Path) -> None:
+    settings = TrialSettings(
+        model="small_cnn",
+        weights="none",
+        image_size=32,
+        center_crop=1.0,
+        lr=0.001,
+        batch_size=8,
+        epochs=2,
+        precision="fp32",
+        dropout=0.0,
+    )
+    store = store_of(task, tmp_path)
+    on_cpu, on_gpu = (
+        list(
+            finetune(
+                dataclasses.replace(settings, **changes), store=store, data_seed=0, weights=NO_WEIGHTS, device=device
+            )
+        )
+        for device in (torch.device("cpu"), pick_device())
+    )
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.02, abs=1e-4)
+        assert ours.val_loss == pytest.approx(theirs.val_loss, rel=0.02, abs=1e-4)
+        assert ours.lr == theirs.lr
+        assert ours.scores.keys() == theirs.scores.keys()
 
 
 @pytest.mark.ray

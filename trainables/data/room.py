@@ -5,6 +5,7 @@ make_room(cache, limit_bytes=20 * 10**9, needed_bytes=10**8, keep=folder)
 
 import os
 import shutil
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from trainables.data.passes import KIND, seconds_and_bytes
 # Features: a share of what is free on the disk, and a limit.
 SHARE = 0.1
 MOST_BYTES = 20 * 10**9
+# Compiled code: what nobody has used for so long goes.
+COMPILED_STAYS_S = 30 * 24 * 3600.0
 # Decoded pictures: a share of the disk that is free or theirs already. Those used within the last days always stay.
 PIXELS_SHARE = 0.5
 PIXELS_STAY_S = 3 * 24 * 3600.0
@@ -61,6 +64,21 @@ def make_room_for_pixels(cache: Path, *, needed_bytes: int) -> int:
         with writing(cache):
             shutil.rmtree(path, ignore_errors=True)
         freed += sizes[path]
+    return freed
+
+
+def forget_compiled(folder: Path) -> int:
+    """Removes compiled code (`trainables.training.compiling`) that was not used for a month; returns the bytes freed.
+
+    A compiler that misses a file makes it again.
+    """
+    freed = 0
+    for path in folder.glob("torch-*/**/*"):
+        with suppress(OSError):  # somebody else's, or removed meanwhile
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and time.time() - max(found.st_atime, found.st_mtime) > COMPILED_STAYS_S:
+                path.unlink()
+                freed += found.st_size
     return freed
 
 

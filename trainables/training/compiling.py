@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import BackendCompilerFailed
 
 from trainables.data.cache import kind_folder
+from trainables.data.room import forget_compiled
 from trainables.errors import TrialError, UserError
 from trainables.hardware import is_gpu_out_of_memory
 
@@ -61,7 +62,9 @@ def keep_compiled(cache: Path) -> None:
 
     Other than what else is in the cache, this is code, which is run: it is to be the user's own.
     """
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(kind_folder(cache, KIND) / f"torch-{torch.__version__}")
+    folder = kind_folder(cache, KIND)
+    forget_compiled(folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"torch-{torch.__version__}")
 
 
 def check_compiler() -> None:

@@ -22,7 +22,9 @@ def classification_scores(probabilities: Tensor, labels: Tensor) -> dict[str, Te
     """Of probabilities float64 [N, K] and labels int64 [N]. `top5` is told of more than five classes."""
     classes = probabilities.shape[1]
     chosen = probabilities.argmax(dim=1)
-    pairs = torch.bincount(labels * classes + chosen, minlength=classes * classes).view(classes, classes).double()
+    pairs = torch.zeros(classes * classes, dtype=torch.float64, device=labels.device)
+    pairs.index_add_(0, labels * classes + chosen, torch.ones_like(pairs[0]).expand(len(labels)))  # bincount would wait
+    pairs = pairs.view(classes, classes)
     right, there, said = pairs.diagonal(), pairs.sum(dim=1), pairs.sum(dim=0)
     recalls = torch.where(there > 0, right / there, torch.nan)
     scores = {"accuracy": right_classes(probabilities, labels).double().mean()}
