@@ -20,7 +20,7 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.machine import describe_machine, machine_line
+from benchmarks.machine import describe_machine, gpu_watched, machine_line
 from trainables.data.store import PixelStore, StoreWriter
 from trainables.feed import Stream
 from trainables.hardware import pick_device
@@ -65,8 +65,8 @@ def seconds(work: Callable[[int], None], *, passes: int) -> float:
     return statistics.median(times[1:])
 
 
-def rates(store: PixelStore, settings: TrialSettings, *, passes: int) -> tuple[float, float, float]:
-    """Pictures a second: of the views alone, of the network alone, of both together."""
+def rates(store: PixelStore, settings: TrialSettings, *, passes: int) -> tuple[list[float], float | None]:
+    """Pictures a second, of the views alone, of the network alone, of both together; how busy a GPU was with both."""
     device = pick_device()
     trainer = Trainer.build(settings, store=store, data_seed=0, weights=NO_WEIGHTS, device=device)
     training_mode(trainer.model, freeze_batchnorm=True)
@@ -88,12 +88,10 @@ def rates(store: PixelStore, settings: TrialSettings, *, passes: int) -> tuple[f
 
     stream = trainer.feed.training(epoch=1)
     ready = dataclasses.replace(stream, batches=list(stream.batches))
-    times = (
-        seconds(look, passes=passes),
-        seconds(lambda epoch: learn(epoch, ready), passes=passes),
-        seconds(lambda epoch: learn(epoch, trainer.feed.training(epoch=epoch)), passes=passes),
-    )
-    return tuple(len(store) / taken for taken in times)  # type: ignore[return-value]
+    times = [seconds(look, passes=passes), seconds(lambda epoch: learn(epoch, ready), passes=passes)]
+    with gpu_watched() as busy:
+        times.append(seconds(lambda epoch: learn(epoch, trainer.feed.training(epoch=epoch)), passes=passes))
+    return [len(store) / taken for taken in times], busy()
 
 
 @click.command()
@@ -116,7 +114,8 @@ def main(
     """Time views and network, alone and together."""
     click.echo(machine_line(describe_machine()))
     torch.set_num_threads(threads)
-    click.echo("| 224 px, pictures a second | views alone | network alone | together |\n| --- | ---: | ---: | ---: |")
+    click.echo("| 224 px, pictures a second | views alone | network alone | together | GPU busy |")
+    click.echo("| --- | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         store = noise(Path(folder), pictures=pictures)
         for model in models:
@@ -124,8 +123,10 @@ def main(
                 for workers in counts:
                     plain: dict[str, Any] = {"model": model, "augment": augment, "workers": workers}
                     settings = TrialSettings(weights="none", image_size=224, batch_size=batch_size, **plain)
-                    numbers = " | ".join(f"{rate:,.0f}" for rate in rates(store, settings, passes=passes))
-                    click.echo(f"| {model}, `augment: {augment}`, workers {workers} | {numbers} |")
+                    found, busy = rates(store, settings, passes=passes)
+                    numbers = " | ".join(f"{rate:,.0f}" for rate in found)
+                    share = "-" if busy is None else f"{busy:.0%}"
+                    click.echo(f"| {model}, `augment: {augment}`, workers {workers} | {numbers} | {share} |")
 
 
 if __name__ == "__main__":

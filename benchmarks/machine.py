@@ -1,10 +1,17 @@
 """The machine a measurement was made on, in words.
 
 print(describe_machine())      # {"cpu": "AMD EPYC", "cores": 2, "flags": ["avx2", …], "gpus": [], "load": 0.1, …}
+with gpu_watched() as busy:
+    …
+print(busy())                  # 0.43: the mean share of the time in which the first GPU was at work; None without one
 """
 
 import os
 import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +46,23 @@ def machine_line(machine: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['cores']} cores ({flags}), {machine['memory_gb']} GB, {gpus}; {versions};"
         f" load before the start {machine['load']}"
     )
+
+
+@contextmanager
+def gpu_watched() -> Iterator[Callable[[], float | None]]:
+    """Asks NVIDIA's own tool, twice a second, how busy the first GPU is. What it gives is for after the block."""
+    if not shutil.which("nvidia-smi"):
+        yield lambda: None
+        return
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--id=0", "-lms", "500"]
+    told: list[float] = []
+    with subprocess.Popen(query, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield lambda: sum(told) / len(told) / 100 if told else None
+        finally:
+            process.terminate()
+            out, _ = process.communicate()
+            told += [float(line) for line in out.split() if line.strip().isdigit()]
 
 
 def _cpu_name() -> str:

@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 from benchmarks.contestant import FLOOR, NAMES
-from benchmarks.machine import describe_machine, machine_line
+from benchmarks.machine import describe_machine, gpu_watched, machine_line
 from benchmarks.ours import score_of, search_command, write_sweep_file
 from benchmarks.table import table
 from benchmarks.work import Score, Work
@@ -184,9 +184,10 @@ def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> 
         command = search_command(file, runs=folder, workers=work.cpus)
     else:
         command = [sys.executable, "-m", "benchmarks.contestant", name, str(work_file), str(folder), str(score_file)]
-    started = time.perf_counter()
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
-    wall_s = time.perf_counter() - started
+    with gpu_watched() as busy:
+        started = time.perf_counter()
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        wall_s = time.perf_counter() - started
     if searches and not done.returncode:
         score_file.write_text(json.dumps(dataclasses.asdict(score_of(folder / "sweep", wall_s=wall_s))))
     if done.returncode or not score_file.exists():
@@ -202,13 +203,14 @@ def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> 
         "measured_s": wall_s,
         "trials": run.trials,
         "load": round(os.getloadavg()[0], 2),
+        "gpu_busy": busy(),
         "score": dataclasses.asdict(score),
     }
 
 
 def speed_table(results: list[dict[str, Any]], peers: tuple[str, ...]) -> str:
-    """Wall seconds and best validation accuracy of each, how many times as long as tuneyard the peers took, and how
-    much of the time inside tuneyard's trials was arithmetic."""
+    """Wall seconds and best validation accuracy of each, how many times as long as tuneyard the peers took, how much of
+    the time inside tuneyard's trials was arithmetic, and how busy a GPU was."""
     ours = NAMES[0]
     head = [
         "work",
@@ -216,6 +218,7 @@ def speed_table(results: list[dict[str, Any]], peers: tuple[str, ...]) -> str:
         *(f"{name} ÷ ours" for name in peers),
         "best of each",
         "arithmetic",
+        "GPU busy",
     ]
     rows = []
     for entry in results:
@@ -226,6 +229,7 @@ def speed_table(results: list[dict[str, Any]], peers: tuple[str, ...]) -> str:
                 *(f"{entry[name]['wall_s'] / entry[ours]['wall_s']:.1f}" for name in peers),
                 " / ".join(_best(entry[name]["score"]) for name in (ours, *peers)),
                 _share(entry),
+                " / ".join(_percent(entry[name].get("gpu_busy")) for name in (ours, *peers)),
             ]
         )
     return table(head, rows)
@@ -242,6 +246,10 @@ def _share(entry: dict[str, Any]) -> str:
     if not floor or not ours or not ours["trials_s"]:
         return ""
     return f"{floor['trials_s'] / ours['trials_s']:.0%}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def _best(score: dict[str, Any] | None) -> str:
