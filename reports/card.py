@@ -19,7 +19,7 @@ _THINGS = {
     "regression": ("target", "targets"),
 }
 _CHANNELS = {1: "grey", 3: "RGB"}
-_PRECISIONS = {"auto": "bf16 or fp32", "tf32": "fp32 (TF32 on a GPU)"}
+_PRECISIONS = {"tf32": "fp32 (TF32 on a GPU)"}
 
 
 def card(description: Description) -> str:

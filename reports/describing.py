@@ -68,7 +68,7 @@ def describe_model(
             "transforms": _transforms(description),
             "sweep": sweep.name,
             "trial": trial.number,
-            "metrics": {"split": "val", **_metrics(trial), "precision": _precision(sweep, settings)},
+            "metrics": {"split": "val", **_metrics(trial)},
             "selected_by": {
                 "metric": sweep.metric,
                 "mode": sweep.mode,
@@ -115,19 +115,8 @@ def _transforms(description: Description) -> dict[str, Any]:
 def _metrics(trial: TrialRecord) -> dict[str, Any]:
     """What the sweep recorded of the best epoch, as it was trained."""
     epoch = next(epoch for epoch in trial.epochs if epoch["epoch"] == trial.best_epoch)
-    return {"epoch": trial.best_epoch, **{n: epoch[n] for n in epoch if n.startswith(("train_", "val_"))}}
-
-
-def _precision(sweep: Sweep, settings: TrialSettings) -> str:
-    """The arithmetic that the recorded metrics come from, as far as the record tells."""
-    hardware = sweep.record.get("hardware") or {}
-    if settings.precision == "auto" and "fast_bf16" not in hardware:
-        return "auto"
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bf16" if hardware["fast_bf16"] else "fp32"
-    on_gpu = bool(hardware.get("gpus")) and sweep.record["spec"]["resources"].get("gpus_per_trial") != 0
-    return "tf32" if precision == "fp32" and on_gpu else precision  # torch's fp32 convolutions on a GPU
+    numbers = {name: epoch[name] for name in epoch if name.startswith(("train_", "val_"))}
+    return {"epoch": trial.best_epoch, **numbers, "precision": epoch["precision"]}
 
 
 def _starting_weights(sweep: Sweep, trial: TrialRecord, facts: ModelFacts) -> dict[str, Any]:

@@ -107,11 +107,14 @@ class Simulation:
         self.work(conductor, stop_after=stop_after)
         return conductor
 
+    def next_job(self, conductor: Conductor) -> Job | NoJob:
+        return conductor.next_job()
+
     def work(self, conductor: Conductor, *, stop_after: int | None = None) -> None:
         """Does the conductor's jobs until it has no more."""
         at_work: dict[int, tuple[Job, int]] = {}
         while True:
-            while isinstance(job := conductor.next_job(), Job):
+            while isinstance(job := self.next_job(conductor), Job):
                 at_work[job.number] = (job, self._last_epoch(job))
             if job is NoJob.DONE:
                 return

@@ -1,7 +1,8 @@
 """What is computed on a GPU stays there and never makes the host wait, as far as can be told without one.
 
 torch's fake tensors have shapes and devices and no numbers: an operation on tensors of two devices is an error there,
-and so is asking for a number, or for a shape that depends on numbers, which is what a host waits for.
+and so is asking for a number, or for a shape that depends on numbers, for which a host waits. Copies from one device to
+the other pass, though some of them wait too; `test_gpu.py` sees those.
 """
 
 from collections.abc import Iterator

@@ -26,7 +26,10 @@ from trainables.data.store import PixelStore, StoreWriter
 from trainables.features import Sharing
 from trainables.finetune import finetune
 from trainables.hardware import CONTEXT_BYTES, gpu_share, limit_gpu_memory, pick_device, release_gpu_memory
+from trainables.models.freezing import training_mode
+from trainables.models.resident import residents
 from trainables.models.weights import Weights
+from trainables.ray_trial import TrialJob, run_trial
 from trainables.settings import TrialSettings
 from trainables.tasks import LOSSES_OF
 from trainables.training.compiling import keep_compiled
@@ -153,7 +156,7 @@ def test_the_host_never_waits_for_the_gpu_within_a_pass(
     device = trainer.arithmetic.device
     running = Watched(RunningMetrics(device, settings=trainer.settings, task="classification"))
     gathered = Watched(Gathered(device, settings=trainer.settings, task="classification"))
-    trainer.model.network.train()
+    training_mode(trainer.model, freeze_batchnorm=True)
     try:
         stream = trainer.feed.training(epoch=2)
         train(
@@ -263,7 +266,7 @@ def test_a_gpu_learns_what_a_cpu_learns(task: Task, changes: dict, tmp_path: Pat
 
 @pytest.mark.ray
 def test_a_sweep_on_the_gpu_from_the_command_to_its_model(tmp_path: Path) -> None:
-    """Trials that share the GPU, an interruption, a resume, and a model that gives its recorded score."""
+    """Trials alone on the GPU, a resume with more of them that share it, and a model that gives its recorded score."""
     (tmp_path / "digits.yaml").write_text(
         """
 data: {source: digits, limit: 600}
@@ -289,14 +292,19 @@ search: {trials: 6, pruner: none}
 
     tune("search", "--space", str(tmp_path / "digits.yaml"), "--runs", str(tmp_path), "--quiet")
     sweep = Sweep.open(tmp_path / "digits")
-    assert sweep.record["hardware"]["gpus"] == [torch.cuda.get_device_name(0)]
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    assert sweep.record["hardware"]["gpus"] == names
     first = sweep.ledger().trials()
     assert [trial.state for trial in first] == ["complete"] * 6, [trial.error for trial in first]
     assert all(0 < epoch["gpu_share"] < 1 for trial in first for epoch in trial.epochs)
+    assert (sweep.ledger().fits_a_gpu() or 0) > 1
     tune("resume", str(tmp_path / "digits"), "--trials", "16", "--quiet")
     trials = Sweep.open(tmp_path / "digits").ledger().trials()
     assert [trial.state for trial in trials] == ["complete"] * 16, [trial.error for trial in trials]
     assert trials[:6] == first
+    ends = [(epoch["elapsed"], epoch["seconds"]) for trial in trials[6:] for epoch in trial.epochs]
+    overlapping = sum(end - seconds < other < end for end, seconds in ends for other, _ in ends)
+    assert overlapping > 0, "trials of the resume share the GPU, by what the first sweep found out"
     described = json.loads((tmp_path / "digits" / "best" / DESCRIPTION).read_text())
     recorded, exported = described["selected_by"]["value"], described["measured"]["val"]["accuracy"]
     assert exported == pytest.approx(recorded, abs=0.03)
@@ -315,6 +323,36 @@ def test_a_share_of_the_memory_and_its_return() -> None:
     del kept
     release_gpu_memory(device)
     assert torch.cuda.memory_reserved(device) == before
+    limit_gpu_memory(device, gpus=1.0)
+
+
+def test_a_trial_that_lacks_memory_says_so_and_leaves_none_behind(store: PixelStore, tmp_path: Path) -> None:
+    """Wherever in the network it ends, and whichever library notices: the trial is to be handed out again."""
+    device = pick_device()
+    total = torch.cuda.get_device_properties(device).total_memory
+    residents.clear()
+    release_gpu_memory(device)
+    before = torch.cuda.memory_reserved(device)
+    settings = TrialSettings(
+        model="resnet18", weights="none", image_size=512, center_crop=1.0, batch_size=16, epochs=1, precision="fp32"
+    )
+    job = TrialJob(
+        number=0,
+        run=str(tmp_path),
+        settings=settings,
+        data_seed=0,
+        weights=NO_WEIGHTS,
+        store=str(store.path),
+        checkpoint=None,
+        cpus=1.0,
+        gpus=(CONTEXT_BYTES + 3 * 2**28) / total,  # 0.75 GiB for torch, of which such pictures want several times more
+        cache=str(tmp_path),
+        sharing_bytes=0,
+    )
+    (report,) = run_trial(job.to_config())
+    assert report.get("out_of_memory"), report
+    assert "CUDA out of memory at batch_size 16" in report["failure"]
+    assert torch.cuda.memory_reserved(device) <= before + 2**25
     limit_gpu_memory(device, gpus=1.0)
 
 

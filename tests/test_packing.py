@@ -10,7 +10,7 @@ from trainables.files import checkpoint_path
 from trainables.places import place_at
 from trainables.settings import TrialSettings
 from tuning.cluster import room_on
-from tuning.conductor import CROWDED, Conductor, Job
+from tuning.conductor import CROWDED, Conductor, Job, NoJob
 from tuning.packing import WARMING_UP_S, WORTH_S, Packing, fitting, most_a_gpu, share_of
 from tuning.retention import Retention
 from tuning.rounds import packing_for, rounds, trial_resources
@@ -97,6 +97,33 @@ def test_what_takes_longer_than_it_saves_is_left() -> None:
     assert packing.changed, "to step back there is no choice"
 
 
+def test_a_change_that_pays_is_not_taken_back() -> None:
+    """Trials have been stopped for it by then."""
+    packing = Packing(most=8)
+    packing.measured(0.1, left_s=WORTH_S + 1)
+    packing.measured(0.1, left_s=WORTH_S - 1)
+    assert packing.changed
+
+
+@pytest.mark.parametrize(("seconds", "changes"), [(4.0, True), (0.5, False)])
+def test_several_gpus_count_together(tmp_path: Path, seconds: float, changes: bool) -> None:
+    """Four GPUs, a trial on each and four to come, six epochs each: 11 rounds are left after the first."""
+    sweep = Gpu(tmp_path, trials=8, epochs=6, pruner="none")
+    conductor = sweep.conductor()
+    conductor.limit = 4
+    jobs = [conductor.next_job(cold=True) for _ in range(4)]
+    goes_on = []
+    for epoch in (1, 2):
+        for job in jobs:
+            assert isinstance(job, Job)
+            took = seconds + (WARMING_UP_S if epoch == 1 else 0)
+            numbers = {**formula(job.settings, epoch), "seconds": took, "gpu_share": 0.1}
+            goes_on.append(conductor.epoch_done(job.number, {**numbers, "checkpoint": f"{job.number} {epoch}"}))
+    assert goes_on == [not changes] * 8
+    assert conductor.repacking == changes
+    assert len(conductor.running) == (0 if changes else 4)
+
+
 def test_what_memory_allows_is_kept_where_cpus_allow_less() -> None:
     packing = Packing(most=2, fits=6)
     assert (packing.per_gpu, packing.fits) == (2, 6)
@@ -155,6 +182,9 @@ class Gpu(Simulation):
             clock=lambda: self.now,
             packing=self.packing,
         )
+
+    def next_job(self, conductor: Conductor) -> Job | NoJob:
+        return conductor.next_job(cold=self.cold)
 
     def drive(self, *, stop_after: int | None = None) -> Conductor:
         conductor = self.conductor()

@@ -13,6 +13,7 @@ from trainables import hardware, ray_trial
 from trainables.data.store import DamagedStoreError
 from trainables.errors import TrialError, UserError
 from trainables.hardware import describe_hardware, gpu_share, limit_gpu_memory, look_at_gpus, pick_device
+from trainables.models.resident import residents
 from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob, run_trial
 from trainables.ray_worker import Worker
@@ -55,10 +56,11 @@ def test_a_trial_that_cannot_go_on(job: TrialJob, monkeypatch: pytest.MonkeyPatc
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be …"),
     ],
-    ids=["torch", "cuDNN", "cuBLAS", "CUDA"],
+    ids=["torch", "cuDNN", "cuDNN 9", "cuBLAS", "CUDA"],
 )
 def test_gpu_memory_is_named_with_what_to_change(
     error: RuntimeError, job: TrialJob, monkeypatch: pytest.MonkeyPatch
@@ -217,6 +219,57 @@ def test_a_missing_checkpoint_is_no_trials_fault(job: TrialJob, monkeypatch: pyt
 def test_a_missing_store_is_no_trials_fault(job: TrialJob) -> None:
     (report,) = run_trial(job.to_config())
     assert "nowhere" in report["storage"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["cuDNN", "older cuDNN", "cuBLAS"],
+)
+def test_what_may_be_a_lack_of_memory_is_one_beside_others(
+    error: RuntimeError, job: TrialJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, error)
+    (report,) = run_trial(dataclasses.replace(job, gpus=0.25).to_config())
+    assert report["out_of_memory"]
+    alone = run_trial(dataclasses.replace(job, gpus=1.0).to_config())
+    if "CUDA error" in str(error):
+        with pytest.raises(RuntimeError, match="NOT_INITIALIZED"):
+            list(alone)
+    else:
+        (report,) = alone
+        assert report["failure"] == f"RuntimeError: {error}"
+        assert "out_of_memory" not in report
+
+
+def test_what_is_kept_between_trials_goes_when_memory_does_not_suffice(
+    job: TrialJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    residents.get(
+        TrialSettings(model="small_cnn", weights="none"),
+        classes=2,
+        channels=3,
+        task="classification",
+        weights=job.weights,
+        device=torch.device("cpu"),
+    )
+    assert residents._kept
+    failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory."))
+    list(run_trial(job.to_config()))
+    assert not residents._kept
+
+
+def test_a_gpu_that_torch_cannot_use_is_told_of(job: TrialJob) -> None:
+    """As with a driver that is too old for this torch: Ray counts the GPU all the same."""
+    if torch.cuda.is_available():
+        pytest.skip("torch can use the GPU here")
+    (report,) = run_trial(dataclasses.replace(job, gpus=0.5).to_config())
+    assert report["failure"].startswith("there is a GPU for this trial, and torch cannot use it")
+    assert "resources.gpus_per_trial: 0" in report["failure"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import gc
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from trainables.finetune import finetune
 from trainables.hardware import has_fast_bf16
 from trainables.models import zoo
 from trainables.models.build import BUILT_FROM
-from trainables.models.resident import KEPT_BYTES, Residents, residents
+from trainables.models.resident import KEPT_BYTES, Residents, residents, room
 from trainables.models.weights import Weights, resolve_weights
 from trainables.settings import TrialSettings
 from trainables.training.trainer import Trainer
@@ -356,6 +357,15 @@ def test_a_trial_s_network_goes_with_the_trial(freeze: str, store: PixelStore, t
         assert weight() is None
     finally:
         gc.enable()
+
+
+def test_residents_leave_a_gpu_to_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU of 8 GiB: with a quarter of it, and with all of it."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
+    for share in (0.25, 1.0):
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _, share=share: share)
+        assert room(torch.device("cuda", 0)) == int(0.05 * share * 8 * 2**30)
+    assert room(torch.device("cpu")) == KEPT_BYTES
 
 
 def test_residents_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:

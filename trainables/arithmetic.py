@@ -56,6 +56,13 @@ class Arithmetic:
             where = {"device": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
         return {**where, "type": str(self.dtype)}
 
+    @property
+    def precision(self) -> str:
+        """What it computes in, for the record: `fp32`, `bf16`, `fp16`; or `tf32`, which a GPU takes for fp32's."""
+        if self.dtype is not None:
+            return {torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        return "tf32" if self.device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "fp32"
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 

@@ -93,22 +93,32 @@ class Shared:
         return rows * self._row_bytes(stages) <= self._sharing.bytes
 
     def training_batches(self, stages: int, *, epoch: int) -> Iterator[Batch]:
-        """The batches of `trainables.data.loaders.training_batches`, with rows for pictures."""
+        """The batches of `trainables.data.loaders.training_batches`, with rows for pictures.
+
+        What is missing is computed at once, by who calls, and not when a batch is asked for.
+        """
         indices = self._indices["train"]
         keys = view_keys(self._settings, data_seed=self._data_seed, epoch=epoch, indices=indices)
         self._forget("train")
         self._epoch = epoch
         passes = {view: self._filled(_Rows(stages, "train", view)) for view in np.unique(keys).tolist()}
-        for batch in training_plan(self._store, settings=self._settings, epoch=epoch):
+
+        def taken(batch: Tensor) -> Batch:
             places = torch.searchsorted(indices, batch).numpy()
-            yield _taken(passes, places, keys[places]), self._store.targets[batch]
+            return _taken(passes, places, keys[places]), self._store.targets[batch]
+
+        return map(taken, training_plan(self._store, settings=self._settings, epoch=epoch))
 
     def evaluation_batches(self, stages: int) -> Iterator[Batch]:
-        """The validation pictures' rows in the order of their indices, `CHUNK` at a time."""
+        """The validation pictures' rows in the order of their indices, `CHUNK` at a time; computed as for training."""
         rows = self._filled(_Rows(stages, "val", PLAIN))
-        for start, batch in enumerate(self._indices["val"].split(CHUNK)):
-            places = range(start * CHUNK, start * CHUNK + len(batch))
-            yield rows.take(places), self._store.targets[batch]
+        indices = self._indices["val"]
+
+        def taken(start: int) -> Batch:
+            batch = indices[start : start + CHUNK]
+            return rows.take(range(start, start + len(batch))), self._store.targets[batch]
+
+        return map(taken, range(0, len(indices), CHUNK))
 
     def _forget(self, split: str) -> None:
         """Lets go of the rows of past epochs, and of the memory they are mapped to."""

@@ -33,7 +33,8 @@ class EpochResult:
     `scores` are those of the task (`train_accuracy`, `val_accuracy`, `val_f1`, …); one is None where the validation
     pictures leave it undefined. `snapshot()` copies the trial's state, until the generator is asked for the next epoch:
     RuntimeError from then on. `parameters` is how many the network has, `trainable` how many learnt; `shared` says what
-    was taken from, or left for, other trials (`trainables.feed`). `seconds` has the two times after it in it.
+    was taken from, or left for, other trials (`trainables.feed`); `precision` what was computed in. `seconds` has the
+    two times after it in it.
     """
 
     epoch: int
@@ -44,6 +45,7 @@ class EpochResult:
     parameters: int
     trainable: int
     shared: str
+    precision: str
     seconds: float
     seconds_sharing: float
     seconds_validating: float

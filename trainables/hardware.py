@@ -26,6 +26,20 @@ _LOOK_LIMIT_S = 120
 CONTEXT_BYTES = 3 * 2**28
 
 
+_OUT_OF_MEMORY = (
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+)
+_PERHAPS_OUT_OF_MEMORY = (
+    "unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+
+
 def pick_device(*, gpus: float = 1.0) -> torch.device:
     """The CUDA device this process may use, else the CPU; the CPU in any case with no share of the GPUs.
 
@@ -113,20 +127,20 @@ def gpu_share(device: torch.device) -> float | None:
 
 
 def release_gpu_memory(device: torch.device) -> None:
-    """Gives what a finished trial has left on the GPU back to the other processes."""
+    """Gives what a finished trial has left on the GPU, and pinned of the host's memory, back to the other processes."""
     if device.type == "cuda":
         gc.collect()  # networks, optimisers and schedules refer to each other in circles
         torch.cuda.empty_cache()
+        torch.accelerator.empty_host_cache()
 
 
-def is_gpu_out_of_memory(error: Exception) -> bool:
-    """Whether the GPU's memory did not suffice, whichever library was the one to notice."""
-    signs = (
-        "CUDNN_STATUS_ALLOC_FAILED",
-        "CUBLAS_STATUS_ALLOC_FAILED",
-        "CUDA out of memory",
-        "CUDA error: out of memory",
-    )
+def is_gpu_out_of_memory(error: Exception, *, crowded: bool = False) -> bool:
+    """Whether the GPU's memory did not suffice, whichever library was the one to notice.
+
+    crowded: the process has a part of a GPU only, so what may be a lack of memory is taken for one. A convolution that
+    lacks memory says that there is no way to compute it, as one does that the GPU cannot compute at all.
+    """
+    signs = (*_OUT_OF_MEMORY, *(_PERHAPS_OUT_OF_MEMORY if crowded else ()))
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     )

@@ -35,6 +35,7 @@ from trainables.hardware import (
     release_gpu_memory,
     use_threads,
 )
+from trainables.models.resident import residents
 from trainables.models.weights import Weights
 from trainables.places import Place, place_at
 from trainables.ray_nodes import check_run_is_seen, store_here, weights_here
@@ -108,7 +109,8 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
     except (OSError, DamagedStoreError, UserError) as error:
         return {"storage": str(error)}
     except Exception as error:  # any mistake in one configuration ends that trial, not the sweep
-        if is_gpu_out_of_memory(error):
+        if is_gpu_out_of_memory(error, crowded=0 < job.gpus < 1):
+            residents.clear()
             return {"failure": _out_of_memory(job, error), "out_of_memory": True}
         if has_lost_gpu(error):
             raise
@@ -117,6 +119,11 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
 
 
 def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, Any]]:
+    if job.gpus > 0 and device.type == "cpu":
+        raise TrialError(
+            "there is a GPU for this trial, and torch cannot use it (tune doctor says more): bring its driver or torch"
+            " up to date, or set resources.gpus_per_trial: 0 to train on the CPU"
+        )
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)
     cache = Path(job.cache or cache_folder())

@@ -47,6 +47,7 @@ EPOCH_FIELDS = (
     "parameters",
     "trainable",
     "shared",
+    "precision",
     "seconds",
     "seconds_sharing",
     "seconds_validating",

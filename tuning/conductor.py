@@ -55,6 +55,7 @@ class Running:
     params: Mapping[str, Any]
     epoch: int
     value: float | None
+    cold: bool = False  # its process has to start, and has not ended an epoch yet
 
 
 class Conductor:
@@ -86,7 +87,6 @@ class Conductor:
         self.storage_error: str | None = None
         self.packing, self.watch = packing, watch
         self._retention, self._clock = retention, clock
-        self._epochs_seen = 0
         self._noted = ledger.elapsed_s()
         self._started = clock() - self._noted
         self._stopping: str | None = None
@@ -96,8 +96,11 @@ class Conductor:
 
     # what to start
 
-    def next_job(self) -> Job | NoJob:
-        """The next trial to start. Trials begun before a crash, or whose worker died, come first."""
+    def next_job(self, *, cold: bool = False) -> Job | NoJob:
+        """The next trial to start. Trials begun before a crash, or whose worker died, come first.
+
+        cold: it goes to a new process.
+        """
         self._note_time()
         if self._ends() or self.repacking:
             return NoJob.WAIT if self.running else NoJob.DONE
@@ -105,12 +108,12 @@ class Conductor:
             return NoJob.WAIT
         begun = next((n for n in self.ledger.unfinished() if n not in self.running), None)
         if begun is not None:
-            return self._start(begun)
+            return self._start(begun, cold=cold)
         if self.ledger.count() >= self.spec.search.trials:
             return NoJob.WAIT if self.running else NoJob.DONE
-        return self._start(None)
+        return self._start(None, cold=cold)
 
-    def _start(self, begun: int | None) -> Job | NoJob:
+    def _start(self, begun: int | None, *, cold: bool) -> Job | NoJob:
         with self.ledger.one_flush():
             number = self.ledger.begin() if begun is None else begun
             self.ledger.report_epochs(number)
@@ -121,10 +124,10 @@ class Conductor:
                 record = self.ledger.trial(number)
         settings = TrialSettings(**record.settings)
         last = record.epochs[-1]["epoch"] if record.epochs else 0
-        self.running[number] = Running(number, settings, record.params, last, record.value)
+        self.running[number] = Running(number, settings, record.params, last, record.value, cold)
         if end := self._end_of(number, last):
             self._finish(number, *end)
-            return self.next_job()
+            return self.next_job(cold=cold)
         return Job(number=number, settings=settings, checkpoint=record.checkpoint(last))
 
     # what became of it
@@ -138,9 +141,9 @@ class Conductor:
             self.ledger.record_epoch(number, recorded)
             record = self.ledger.trial(number)
             last = record.epochs[-1]["epoch"]
-            self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value)
             if self.packing and "gpu_share" in epoch:
-                self._measure(self.packing, number, epoch)
+                self._measure(self.packing, self.running[number], epoch)
+            self.running[number] = dataclasses.replace(self.running[number], epoch=last, value=record.value, cold=False)
             if end := self._end_of(number, last):
                 self.ledger.finish(number, end[0], error=end[1])
         if end:
@@ -218,19 +221,19 @@ class Conductor:
         finished = self.ledger.count() >= self.spec.search.trials and not self.ledger.unfinished()
         return "trials" if finished else None
 
-    def _measure(self, packing: Packing, number: int, epoch: Mapping[str, Any]) -> None:
-        if packing.measured(epoch["gpu_share"], left_s=self._left_s(number, epoch)):
+    def _measure(self, packing: Packing, trial: Running, epoch: Mapping[str, Any]) -> None:
+        """Takes in what an epoch took of a GPU, and about how long all epochs to come would take in the places there
+        are. What is shared is computed once, and left out; so is what the first epoch of a process takes longer."""
+        seconds = epoch["seconds"] - epoch.get("seconds_sharing", 0.0) - (WARMING_UP_S if trial.cold else 0.0)
+        begun = sum(self._epochs_left(number) for number in self.ledger.unfinished())
+        new = (self.spec.search.trials - self.ledger.count()) * trial.settings.epochs
+        left_s = max(0.0, seconds) * (begun + new) / len(self.running)
+        if packing.measured(epoch["gpu_share"], left_s=left_s):
             self.ledger.record_fits_a_gpu(packing.fits)
 
-    def _left_s(self, number: int, epoch: Mapping[str, Any]) -> float:
-        """How long all epochs to come would take at the rate of this one, in the places there are now."""
-        self._epochs_seen += 1
-        seconds = epoch["seconds"] - epoch.get("seconds_sharing", 0.0)
-        if self._epochs_seen <= self.limit:  # the first of its process
-            seconds = max(0.0, seconds - WARMING_UP_S)
-        begun = sum(trial.settings.epochs - trial.epoch for trial in self.running.values())
-        new = (self.spec.search.trials - self.ledger.count()) * self.running[number].settings.epochs
-        return seconds * (begun + new) / self.limit
+    def _epochs_left(self, number: int) -> int:
+        record = self.ledger.trial(number)
+        return record.settings.get("epochs", 0) - (record.epochs[-1]["epoch"] if record.epochs else 0)
 
     def _ends(self) -> bool:
         hours = self.spec.search.hours

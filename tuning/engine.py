@@ -123,7 +123,7 @@ class _LedgerSearcher(_Unsaved, Searcher):
         if self._fault.error is not None:
             return Searcher.FINISHED
         with self._fault.kept():
-            job = self._conductor.next_job()
+            job = self._conductor.next_job(cold=True)
             if isinstance(job, Job):
                 return self._job_config(job)
             return Searcher.FINISHED if job is NoJob.DONE else None

@@ -81,7 +81,7 @@ class Packing:
         """
         if self.per_gpu > 1:
             return False
-        self._pays = left_s > WORTH_S
+        self._pays = self._pays or left_s > WORTH_S
         self._peak = max(peak, self._peak)
         return self._at_most(fitting(peak))
 
@@ -94,7 +94,7 @@ class Packing:
 
     def settle(self) -> str:
         """From here on as many share a GPU as should. Returns that, and why, in a line."""
-        more, self.per_gpu = self._wanted() > self.per_gpu, self._wanted()
+        more, self.per_gpu, self._pays = self._wanted() > self.per_gpu, self._wanted(), False
         why = f"a trial took up to {self._peak:.0%} of a GPU's memory" if more else "a trial ran out of GPU memory"
         return f"{why}: {self.per_gpu} at a time on each from here on"
 

@@ -85,7 +85,7 @@ def _record(
     spec: Spec, *, text: str, name: str, hardware: Callable[[], dict[str, Any]], console: Console
 ) -> dict[str, Any]:
     """All that a sweep is of: the file as given, what it stands for, and what it was found to be about. Errors as
-    `create_sweep`, and `hardware` is asked for last."""
+    `create_sweep`. `hardware` is asked for when the pictures and weights are there, since it may have to wait."""
     began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
     reading_s = time.monotonic() - began

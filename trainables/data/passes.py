@@ -44,7 +44,7 @@ class Pass:
     """
 
     def __init__(self, cache: Path, *, key: Mapping[str, Any], rows: int, compute: Compute) -> None:
-        """`compute(range(32, 64))` gives these rows: a tensor of any type, [32, …], on the CPU."""
+        """`compute(range(32, 64))` gives these rows: a tensor of any type, [32, …], on any device."""
         self._cache = cache
         self._digest = content_digest(json.dumps({**key, "chunk": CHUNK}, sort_keys=True).encode())
         self._rows = rows

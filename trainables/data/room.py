@@ -73,12 +73,13 @@ def forget_compiled(folder: Path) -> int:
     A compiler that misses a file makes it again.
     """
     freed = 0
-    for path in folder.glob("torch-*/**/*"):
-        with suppress(OSError):  # somebody else's, or removed meanwhile
-            found = path.lstat()
-            if stat.S_ISREG(found.st_mode) and time.time() - max(found.st_atime, found.st_mtime) > COMPILED_STAYS_S:
-                path.unlink()
-                freed += found.st_size
+    for where, _, names in (found for version in folder.glob("torch-*") for found in os.walk(version)):
+        for path in (Path(where, name) for name in names):
+            with suppress(OSError):  # somebody else's, or removed meanwhile
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and time.time() - max(found.st_atime, found.st_mtime) > COMPILED_STAYS_S:
+                    path.unlink()
+                    freed += found.st_size
     return freed
 
 

@@ -26,8 +26,10 @@ from trainables.models.split import Anatomy
 from trainables.models.weights import Weights
 from trainables.settings import TrialSettings
 
-# Together they take no more memory than this; one that is larger is built anew for every trial.
+# Together they take no more memory than this, and of a GPU no more than this share of what the process may have; one
+# that is larger is built anew for every trial.
 KEPT_BYTES = 2**30
+KEPT_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Resident:
 
 
 class Residents:
-    """The networks last used, as many as `KEPT_BYTES` hold."""
+    """The networks last used, as many as there is room for (`room`)."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple, Resident] = OrderedDict()
@@ -118,9 +120,21 @@ class Residents:
                 guard_small_maps(model.network)
             resident = Resident(model)
         self._kept[key] = resident
-        while self._kept and sum(kept.bytes for kept in self._kept.values()) > KEPT_BYTES:
+        while self._kept and sum(kept.bytes for kept in self._kept.values()) > room(device):
             self._kept.popitem(last=False)
         return resident
+
+    def clear(self) -> None:
+        """Keeps none of them."""
+        self._kept.clear()
+
+
+def room(device: torch.device) -> int:
+    """How many bytes of networks are kept there. What trials leave must not decide whether the next one has memory."""
+    if device.type == "cpu":
+        return KEPT_BYTES
+    total = torch.cuda.get_device_properties(device).total_memory
+    return min(KEPT_BYTES, int(KEPT_SHARE * torch.cuda.get_per_process_memory_fraction(device) * total))
 
 
 residents = Residents()

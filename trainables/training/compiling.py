@@ -63,8 +63,10 @@ def keep_compiled(cache: Path) -> None:
     Other than what else is in the cache, this is code, which is run: it is to be the user's own.
     """
     folder = kind_folder(cache, KIND)
-    forget_compiled(folder)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / f"torch-{torch.__version__}")
+    chosen = str(folder / f"torch-{torch.__version__}")
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") != chosen:  # the first time in this process
+        forget_compiled(folder)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = chosen
 
 
 def check_compiler() -> None:

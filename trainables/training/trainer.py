@@ -155,6 +155,7 @@ class Trainer:
             "parameters": sum(p.numel() for p in self.model.network.parameters()),
             "trainable": sum(p.numel() for p in self.model.network.parameters() if p.requires_grad),
             "shared": stream.shared,
+            "precision": self.arithmetic.precision,
             "seconds_sharing": self.feed.seconds - sharing_before,
             "seconds_validating": validated_for - (self.feed.seconds - sharing_until_then),
         }
