@@ -14,7 +14,7 @@ from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, word
 from reports.page import Page
 from reports.ranking import ranked
 from reports.results import Results
-from reports.tables import Cell, Table, numeric_columns, shown, varying_settings
+from reports.tables import Cell, Table, numeric_columns, shown, state_in_words, varying_settings
 from trainables.wording import counted
 
 ROWS_ON_A_PAGE = 25
@@ -39,7 +39,8 @@ def add_leaderboard(page: Page, results: Results) -> None:
     rows = [[cell if isinstance(cell, (int, float)) or cell is None else shown(cell) for cell in r] for r in table.rows]
     best = results.answer.best.number if results.answer.best else None
     page.data("rows", {"columns": columns, "rows": rows, "best": best, "page": ROWS_ON_A_PAGE})
-    states = [state for state, number in results.standing["counts"].items() if number]
+    stands = results.standing
+    states = [state_in_words(state, stands["state"]) for state, number in stands["counts"].items() if number]
     shared = {name: value for name, value in trials[0].settings.items() if name not in settings}
     content = [
         tag(
@@ -78,7 +79,8 @@ def board(results: Results, *, settings: Sequence[str]) -> Table:
     columns += ["trainable"] * sized + list(settings) + ["error"] * failed
     rows = []
     for rank, trial in enumerate(order, start=1):
-        row: list[Cell] = [rank, trial.number, trial.state, trial.value, trial.best_epoch, len(trial.epochs)]
+        state = state_in_words(trial.state, results.standing["state"])
+        row: list[Cell] = [rank, trial.number, state, trial.value, trial.best_epoch, len(trial.epochs)]
         row.append(round(trial.seconds, 2))
         if sized:
             row.append(trainable(trial))

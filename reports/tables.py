@@ -39,12 +39,18 @@ class Table:
 
 
 def leaderboard(
-    trials: Iterable[TrialRecord], *, metric: str, mode: str, settings: Sequence[str], brief: bool = False
+    trials: Iterable[TrialRecord],
+    *,
+    metric: str,
+    mode: str,
+    settings: Sequence[str],
+    brief: bool = False,
+    sweep_state: str = "",
 ) -> Table:
     """The trials, best first, with their value (under the metric's name) and the given settings.
 
     `epochs_run` counts recorded epochs; `seconds` is their time. A `brief` board leaves out the rank, which the order
-    tells, and the reasons of failed trials.
+    tells, and the reasons of failed trials. Given the sweep's state, those of its trials are in words.
     """
     facts = ("trial", "state", metric, "best_epoch", "epochs_run", "seconds")
     columns = (*facts, *settings) if brief else ("rank", *facts, *settings, "error")
@@ -52,7 +58,7 @@ def leaderboard(
     for rank, trial in enumerate(ranked(trials, mode=mode), start=1):
         row = (
             trial.number,
-            trial.state,
+            state_in_words(trial.state, sweep_state),
             trial.value,
             trial.best_epoch,
             len(trial.epochs),
@@ -86,7 +92,7 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
     why = _ENDED.get(standing["outcome"], "")
     lines = [
         f"{standing['state']}{why}; {total} of {counted(budget['trials'], 'trial')} begun{epochs}{hours}",
-        ", ".join(f"{number} {_in_words(state, standing['state'])}" for state, number in counts.items()),
+        ", ".join(f"{number} {state_in_words(state, standing['state'])}" for state, number in counts.items()),
     ]
     if best is None:
         lines.append("no trial is complete yet" if total else "no trial has begun yet")
@@ -101,9 +107,9 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
 # drawing
 
 
-def _in_words(state: str, sweep_state: str) -> str:
-    """A trial's state, where nobody is at work on the sweep."""
-    return "to go on with" if state == "running" and sweep_state == "interrupted" else state
+def state_in_words(state: str, sweep_state: str) -> str:
+    """A trial's state for people: one that is recorded as running is not, where nobody is at work on the sweep."""
+    return "paused" if state == "running" and sweep_state == "interrupted" else state
 
 
 def shown(cell: Cell) -> str:

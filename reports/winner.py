@@ -34,7 +34,9 @@ def pick_trial(sweep: Sweep, *, number: int | None = None) -> TrialRecord:
     if number is None:
         best = ledger.best()
         if best is None:
-            raise UserError("no trial is complete yet", where=sweep.name, hint="--trial N takes any with epochs")
+            kept = ", ".join(str(number) for number in _kept(sweep)[:_LISTED])
+            hint = f"--trial N takes one that has weights: {kept}" if kept else "no trial has weights"
+            raise UserError("no trial is complete yet", where=sweep.name, hint=hint)
         return best
     trial = next((trial for trial in ledger.trials() if trial.number == number), None)
     if trial is None:

@@ -179,3 +179,22 @@ def test_list_in_an_empty_folder(tmp_path: Path) -> None:
     assert done.stdout == "no sweeps under runs; start one: tune search --space resnet18.yaml\n"
     assert json.loads(tune("list", "--json", cwd=tmp_path).stdout) == {"schema": 1, "sweeps": []}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_command_misspelt_is_corrected() -> None:
+    result = CliRunner().invoke(main, ["serach"])
+    assert result.exit_code == 2
+    assert "No such command 'serach'. Did you mean 'search'?" in result.output
+    assert "Did you mean" not in CliRunner().invoke(main, ["xyzzy"]).output
+
+
+@pytest.mark.parametrize("command", ["search", "check"])
+def test_the_sweep_file_is_an_argument_or_an_option(command: str, tmp_path: Path) -> None:
+    for words in (["none.yaml"], ["--space", "none.yaml"]):
+        result = CliRunner().invoke(main, [command, *words])
+        assert (result.exit_code, "no such sweep file: got 'none.yaml'" in result.output) == (2, True)
+    assert "Which sweep file?" in CliRunner().invoke(main, [command]).output
+    assert (
+        "Two sweep files: a.yaml and b.yaml"
+        in CliRunner().invoke(main, [command, "a.yaml", "--space", "b.yaml"]).output
+    )

@@ -59,13 +59,14 @@ def test_show_tells_how_the_sweep_stands(tmp_path: Path, invoke: Invoke) -> None
     assert lines[:4] == [
         "resnet18",
         "interrupted; 10 of 12 trials begun of up to 3 epochs",
-        "3 complete, 1 pruned, 5 failed, 1 to go on with",
+        "3 complete, 1 pruned, 5 failed, 1 paused",
         "best val_accuracy 0.95 in trial 1, epoch 2, equalled by the second",
     ]
     assert lines[5].split() == [
         "trial", "state", "val_accuracy", "best_epoch", "epochs_run", "seconds", "lr", "freeze", "nesterov",
     ]  # fmt: skip
     assert lines[6].split() == ["1", "complete", "0.95", "2", "3", "4.5", "0.02", "layer2", "false"]
+    assert [line.split()[1] for line in lines[6:]].count("paused") == 1, "nobody is at work on it"
     assert len(lines) == 6 + len(TRIALS) + len(HOSTILE)
     assert lines[-5] == "failed: trial 3: <script>alert(1)</script>"
     assert all(line.isprintable() for line in lines)

@@ -1,6 +1,7 @@
 """`tune data show`: what it counts, what it warns of, and the picture it writes."""
 
 import csv
+import io
 import re
 import shlex
 import shutil
@@ -14,13 +15,16 @@ from PIL import Image
 from rich.console import Console
 
 from trainables.data.catalog import Catalog, Picture
+from trainables.data.duplicates import duplicates
 from trainables.data.loaders import training_order
 from trainables.data.transforms import UNIFORMS, training_view, uniforms
 from trainables.errors import UserError
 from tuning.cli.data import data
 from tuning.cli.main import main
 from tuning.data_picture import GAP, SIDES, caption, grid, write_picture
-from tuning.data_show import Look, duplicates, look, spec_of
+from tuning.data_show import Look, look, spec_of
+from tuning.setup import create_sweep
+from tuning.spec_file import load_spec
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +163,17 @@ class TestWarnings:
             "1 picture there twice with different targets (train/ants/2.png = train/bees/other.png)",
             "1 picture there again in the same split",
         ]
+
+    def test_a_sweep_tells_of_them_too(self, classes, here):
+        shutil.copy(classes / "train/ants/1.png", classes / "val/ants/again.png")
+        text = "trial: {model: small_cnn, weights: none, image_size: 32}\nsearch: {trials: 1}\n"
+        (here / "small.yaml").write_text(text)
+        spec = load_spec(here / "small.yaml", sets=("data.source=folder", f"data.path={classes}"))
+        console = Console(file=io.StringIO(), width=300)
+        sweep = create_sweep(spec, text=text, name="small", runs=here / "runs", console=console)
+        told = "1 picture in more than one split: results would look too good (train/ants/1.png = val/ants/again.png)"
+        assert f"warning: {told}" in console.file.getvalue()
+        assert told in sweep.record["notes"]
 
     def test_duplicates_of_several(self):
         pictures = tuple(Picture(f"{n}", n % 2, split) for n, split in enumerate(["train", "val", "test", "train"]))

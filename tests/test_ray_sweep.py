@@ -288,7 +288,15 @@ def test_the_same_error_in_every_trial_stops_the_sweep(tune: Tune) -> None:
     (tune.folder / "small.yaml").write_text(text)
     output = tune("search", "--space", "small.yaml", "--workers", "1", code=3)
     assert "5 trials in a row failed with the same error" in output
+    assert "tune search --space FILE --name NEW   when the settings were" in output
     assert len(tune.show("small")["trials"]) == 5
+
+
+def test_trials_that_fit_nowhere_leave_no_run(tune: Tune) -> None:
+    for setting, needs in (("cpus_per_trial=100", "100 CPU a trial"), ("gpus_per_trial=9", "1 CPU, 9 GPU a trial")):
+        output = tune("search", "small.yaml", "--set", f"resources.{setting}", code=2)
+        assert f"no trial fits on this machine: got '{needs}'" in output
+    assert not (tune.folder / "runs").exists()
 
 
 def test_the_same_seed_gives_the_same_bytes(tune: Tune) -> None:
@@ -341,7 +349,9 @@ def test_a_finished_sweep_writes_its_report_again_without_ray(tune: Tune) -> Non
     shutil.rmtree(run / "best")  # as a kill during the final report would leave it
     shutil.rmtree(run / "report")
     (run / "logs" / "ray.log").unlink()
-    assert "small finished: 2 complete" in tune("resume", "small")
+    said = tune("resume", "small")
+    assert "nothing was left to do; more trials: tune resume runs/small --trials N" in said
+    assert "small finished: 2 complete" in said
     assert (run / "best" / "model.safetensors").read_bytes() == weights
     assert (run / "report" / "leaderboard.csv").exists()
 

@@ -91,6 +91,17 @@ def test_nothing_changed_says_nothing(run: Path) -> None:
     assert (run / RECORD).read_bytes() == before
 
 
+def test_advice_that_no_longer_holds_goes(run: Path) -> None:
+    random = "search.startup_trials: all 6 trials are random; tpe learns after 10"
+    assert random in Sweep.open(run).record["notes"]
+    revise(run, Revision(trials=8))
+    notes = Sweep.open(run).record["notes"]
+    assert random.replace("6", "8") in notes
+    assert random not in notes
+    revise(run, Revision(trials=20))
+    assert not any(note.startswith("search.startup_trials") for note in Sweep.open(run).record["notes"])
+
+
 def test_more_trials_extend_it(run: Path) -> None:
     history = _history(run)
     assert revise(run, Revision(trials=10)) == ["search.trials was 6, is 10"]

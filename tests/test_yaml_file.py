@@ -135,6 +135,14 @@ def test_an_option_is_named_in_place_of_a_line():
     assert file.where(("trial", "epochs")) == "my.yaml:3"
 
 
+def test_a_setting_that_is_fixed_leaves_the_trials_to_begin_with():
+    first = "search: {first: [{lr: 1, gamma: 2}, {lr: 2}, {gamma: 2, lr: 3}, {gamma: 4}]}\n"
+    file = load("space: {lr: [1, 2, 3], gamma: [2, 4]}\n" + first)
+    assert apply_sets(file, ["lr=2"]).data["search"] == {"first": [{"gamma": 2}, {"gamma": 4}]}
+    assert apply_sets(file, ["lr=2", "gamma=2"]).data["search"] == {"first": []}
+    assert apply_sets(file, ["space.lr=[1, 2]"]).data["search"] == file.data["search"], "it is explored"
+
+
 def test_put_makes_the_section_it_needs():
     file = put(load("trial: {}\n"), ("search", "hours"), 1, option="--hours 1")
     assert file.data["search"] == {"hours": 1}

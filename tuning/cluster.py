@@ -64,18 +64,8 @@ class RaySession:
         Raises:
             UserError: not even one does.
         """
-        nodes = self.nodes()
-        room = room_on(nodes, resources)
-        if room < 1:
-            most = [max((node.get(name, 0) for node in nodes), default=0) for name in resources]
-            have = ", ".join(f"{amount:g} {name}" for amount, name in zip(most, resources, strict=True))
-            raise UserError(
-                "no trial fits on any node of the cluster" if self.joined else "no trial fits on this machine",
-                where="resources",
-                got=", ".join(f"{need:g} {name}" for name, need in resources.items()) + " a trial",
-                expected=f"at most {have}",
-            )
-        return room
+        where = "any node of the cluster" if self.joined else "this machine"
+        return check_room(self.nodes(), resources, where=where)
 
     def limit(self, resources: Mapping[str, float], *, workers: int | None) -> int:
         """Most trials at once: as many as fit at this moment, at most `workers`.
@@ -86,6 +76,21 @@ class RaySession:
             return workers or room_on(self.nodes(), resources)
         room = self.room(resources)
         return min(room, workers or room)
+
+
+def check_room(nodes: Sequence[Mapping[str, float]], resources: Mapping[str, float], *, where: str) -> int:
+    """How many trials of these resources fit on these nodes. UserError where not even one does."""
+    room = room_on(nodes, resources)
+    if room < 1:
+        most = [max((node.get(name, 0) for node in nodes), default=0) for name in resources]
+        have = ", ".join(f"{amount:g} {name}" for amount, name in zip(most, resources, strict=True))
+        raise UserError(
+            f"no trial fits on {where}",
+            where="resources",
+            got=", ".join(f"{need:g} {name}" for name, need in resources.items()) + " a trial",
+            expected=f"at most {have}",
+        )
+    return room
 
 
 def room_on(nodes: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> int:

@@ -5,8 +5,7 @@ found = look(spec, console=console)
 print(*found.lines(), sep="\\n")
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from reports.tables import printable, shown
 from trainables.data.cache import cache_folder
-from trainables.data.catalog import SPLITS, Catalog
+from trainables.data.catalog import Catalog
+from trainables.data.duplicates import duplicates
 from trainables.data.folders import EXTENSIONS, few
 from trainables.data.parallel import ordered_map
 from trainables.data.pixels import build_store, picture_digests
@@ -134,7 +134,7 @@ def look(spec: Spec, *, console: Console) -> Look:
         *_unreadable(store),
         *(_classes(store) if store.task == "classification" else _targets(store)),
         *_small(sizes, settings.image_size),
-        *duplicates(catalog, picture_digests(catalog, cache=cache_folder())),
+        *(printable(line) for line in duplicates(catalog, picture_digests(catalog, cache=cache_folder()))),
     ]
     return Look(spec, settings, catalog, store, sizes, warnings)
 
@@ -246,41 +246,3 @@ def _small(sizes: list[Size], image_size: int) -> Iterator[str]:
             f"{len(small):,} of {len(sizes):,} pictures are smaller than image_size {image_size} and are enlarged"
             f" (half of them have at most {side} pixels)"
         )
-
-
-def duplicates(catalog: Catalog, digests: Iterable[str]) -> list[str]:
-    """A line for each kind of trouble that pictures of the same content make."""
-    same: dict[str, list[int]] = defaultdict(list)
-    for index, digest in enumerate(digests):
-        same[digest].append(index)
-    groups = [[catalog.pictures[index] for index in indices] for indices in same.values() if len(indices) > 1]
-    lines = []
-    across = [group for group in groups if len({picture.split for picture in group}) > 1]
-    if across:
-        names = [
-            min(picture.name for picture in across[0] if picture.split == split)
-            for split in SPLITS
-            if any(picture.split == split for picture in across[0])
-        ]
-        lines.append(
-            printable(
-                f"{_pictures(across)} in more than one split: results would look too good"
-                f" ({' = '.join(names)}{', …' if len(across) > 1 else ''})"
-            )
-        )
-    unlike = [group for group in groups if len({(picture.label, picture.values) for picture in group}) > 1]
-    if unlike:
-        first, second = (
-            unlike[0][0],
-            next(p for p in unlike[0] if p.label != unlike[0][0].label or p.values != unlike[0][0].values),
-        )
-        lines.append(
-            printable(
-                f"{_pictures(unlike)} there twice with different targets ({first.name} = {second.name}"
-                f"{', …' if len(unlike) > 1 else ''})"
-            )
-        )
-    again = [picture for group in groups if group not in across and group not in unlike for picture in group[1:]]
-    if again:
-        lines.append(f"{_pictures(again)} there again in the same split")
-    return lines

@@ -20,6 +20,15 @@ from trainables.data.cache import COPIES, cache_folder, entries
 from trainables.wording import counted
 
 PACKAGES = ("tuneyard", "torch", "torchvision", "ray", "optuna", "pandas", "click", "pydantic", "safetensors")
+# What each of these is for; all may be missing.
+OPTIONAL = {
+    "onnx": "model.onnx",
+    "onnxscript": "model.onnx",
+    "onnxruntime": "model.onnx",
+    "tensorboard": "search.logging",
+    "mlflow": "search.logging",
+    "optuna-dashboard": "tune dashboard",
+}
 COMMANDS = ("tune", "tuneyard")
 
 # torchvision registers its operators for one build of torch; nms is where a mismatch shows.
@@ -46,6 +55,7 @@ def examine() -> Iterator[Finding]:
     """Looks at versions, the fit of torch and torchvision, the hardware, the commands on the PATH, and the cache."""
     yield Finding("python", f"{platform.python_version()}, {sys.executable}")
     yield from (_package(name) for name in PACKAGES)
+    yield from (_optional(name, use) for name, use in OPTIONAL.items())
     yield from _hardware()
     yield from (_command(name) for name in COMMANDS)
     yield from _cache(cache_folder())
@@ -57,6 +67,13 @@ def _package(name: str) -> Finding:
         return Finding(name, version(name))
     except PackageNotFoundError:
         return Finding(name, "not installed", f"install it: python -m pip install {name}")
+
+
+def _optional(name: str, use: str) -> Finding:
+    try:
+        return Finding(name, version(name))
+    except PackageNotFoundError:
+        return Finding(name, f"not installed; only for {use}")
 
 
 def _hardware() -> Iterator[Finding]:

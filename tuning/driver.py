@@ -22,19 +22,21 @@ from reports.modelfile import BEST
 from reports.sweep import Sweep
 from reports.working_copies import pulled, settle, unsettled
 from reports.write import write_report
+from trainables.data.parallel import available_cores
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from trainables.urls import joined
 from trainables.wording import counted
 from tuning import exit_codes
 from tuning.ahead import Ahead
-from tuning.cluster import RaySession
+from tuning.cluster import RaySession, check_room
 from tuning.driving import driving, saving
 from tuning.lease import leased
 from tuning.logs import check_loggers
 from tuning.mirror import mirrored
 from tuning.progress import ended_line
 from tuning.revise import Revision, revise
+from tuning.rounds import trial_resources
 from tuning.runner import Outcome, run_sweep
 from tuning.screen import Screen
 from tuning.setup import create_sweep, open_sweep
@@ -51,6 +53,16 @@ def begin(spec: Spec, *, text: str, name: str, runs: Path | str, console: Consol
     with leased(home, say=console.print):
         settle(home)
     return home.folder
+
+
+def check_fit(spec: Spec, cluster: RaySession | None) -> None:
+    """UserError where not one trial fits on the cluster; None is this machine, whose own Ray may still be starting."""
+    needs = trial_resources(spec, None)
+    if cluster is not None:
+        cluster.room(needs)
+    else:
+        here = {"CPU": available_cores(), "GPU": torch.cuda.device_count()}
+        check_room([here], needs, where="this machine")
 
 
 def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySession], quiet: bool) -> int:
@@ -88,13 +100,15 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
     """Writes what a sweep ends with, says where it is and what to do next. Returns the exit code."""
     resume = f"tune resume {shlex.quote(sweep.address)}"
     say = console.print
+    if not outcome.worked:
+        say(escape(f"nothing was left to do; more trials: {resume} --trials N"), highlight=False, soft_wrap=True)
     counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
     ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
     say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
-    model = (
-        None if outcome.best is None else _export(sweep, store, outcome, console)
-    )  # the report shows what it predicts
-    report = _report(sweep, console)
+    with console.status("writing model and report") if console.is_terminal else nullcontext():
+        # The report shows what the model predicts.
+        model = None if outcome.best is None else _export(sweep, store, outcome, console)
+        report = _report(sweep, console)
     if outcome.best is None:
         say("no trial has finished yet" if outcome.interrupted else "not one trial finished", soft_wrap=True)
     else:
@@ -154,7 +168,12 @@ def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:
     if outcome.interrupted:
         return [f"go on   {resume}"]
     if outcome.best is None:
-        return [f"next    tune show {shlex.quote(sweep.address)}   (each trial's error), mend the cause, then {resume}"]
+        left = "" if outcome.ended == "errors" else " --trials N"
+        return [
+            f"next    tune show {shlex.quote(sweep.address)}   (each trial's error)",
+            f"        {resume}{left}   when the machine was the cause and is mended",
+            "        tune search --space FILE --name NEW   when the settings were",
+        ]
     done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
     return [
         f"next    tune show {shlex.quote(sweep.address)}",

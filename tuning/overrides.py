@@ -2,8 +2,8 @@
 
     file = apply_sets(read_yaml("my.yaml"), ("lr=0.01", "space.gamma={low: 0.1, high: 0.5}", "search.trials=5"))
 
-What the command line says wins: `lr=0.01` or `trial.lr=0.01` fixes a setting that the file explores, and `space.lr=…`
-explores one that the file fixes. Values are read as in the file.
+What the command line says wins: `lr=0.01` or `trial.lr=0.01` fixes a setting that the file explores, also in the trials
+of `search.first`, and `space.lr=…` explores one that the file fixes. Values are read as in the file.
 """
 
 import copy
@@ -38,8 +38,8 @@ def put(file: YamlFile, path: tuple[str, ...], value: Any, *, option: str) -> Ya
     data = copy.deepcopy(file.data)
     lines, changed = file.lines, dict(file.changed)
     other = data.get(_OTHER_PLACE.get(path[0], ""))
-    if isinstance(other, dict):
-        other.pop(path[1], None)
+    if isinstance(other, dict) and other.pop(path[1], None) is not None and path[0] == "trial":
+        _leave_out_of_first(data, path[1])
     holder = data
     for depth, part in enumerate(path[:-1], start=1):
         if holder.get(part) is None:
@@ -52,6 +52,17 @@ def put(file: YamlFile, path: tuple[str, ...], value: Any, *, option: str) -> Ya
     lines = {key: line for key, line in lines.items() if key[: len(path)] != path}
     changed = {key: earlier for key, earlier in changed.items() if key[: len(path)] != path} | {path: option}
     return YamlFile(file.path, data, lines, changed)
+
+
+def _leave_out_of_first(data: dict[str, Any], setting: str) -> None:
+    """Takes a setting that is not explored any more out of the trials that the sweep begins with; each stays once."""
+    search = data.get("search")
+    if not isinstance(search, dict):
+        return
+    points = search.get("first")
+    if isinstance(points, list) and all(isinstance(point, dict) for point in points):
+        left = [{name: value for name, value in point.items() if name != setting} for point in points]
+        search["first"] = [point for place, point in enumerate(left) if point and point not in left[:place]]
 
 
 def _shown(text: str, *, limit: int = 100) -> str:

@@ -19,6 +19,7 @@ from reports.record import RECORD
 from reports.sweep import Sweep
 from trainables.errors import UserError
 from trainables.files import write_json
+from tuning.crosschecks import advice
 from tuning.space import Choice, Dimension, contains, distribution
 from tuning.spec import Spec
 from tuning.spec_file import load_spec
@@ -72,10 +73,11 @@ def revise(run: Path, revision: Revision) -> list[str]:
         if record["versions"].get(name) != now
     ]
     if lines or text != record["file"]:
+        outdated = advice(spec)
+        notes = [*(note for note in record["notes"] if note not in outdated), *advice(revised)]
         history = [*record.get("changes", []), *lines]
-        write_json(
-            run / RECORD, {**record, "spec": revised.to_json(), "file": text, "versions": versions, "changes": history}
-        )
+        changed = {"spec": revised.to_json(), "file": text, "versions": versions, "changes": history, "notes": notes}
+        write_json(run / RECORD, {**record, **changed})
     return lines
 
 

@@ -51,11 +51,13 @@ NODES_EVERY_S = 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of the driver ended: `ended` as in the ledger (None: interrupted), and the best complete trial."""
+    """How a run of the driver ended: `ended` as in the ledger (None: interrupted), the best complete trial, and whether
+    there was anything to do."""
 
     ended: str | None
     best: TrialRecord | None
     counts: dict[str, int]
+    worked: bool = True
 
     @property
     def interrupted(self) -> bool:
@@ -84,11 +86,12 @@ def run_sweep(
     """
     ledger = sweep.ledger(writable=True)
     with following(sweep, ledger, spec.search.logging, console=console) as follow:
-        if ledger.outcome() != "trials" or ledger.count() < spec.search.trials:
+        left = ledger.outcome() != "trials" or ledger.count() < spec.search.trials
+        if left:
             ledger.record_outcome(None)
             work = functools.partial(_run, sweep, ledger, spec, store, session=session, mirror=mirror)
             ledger.record_outcome(work(console=console, quiet=quiet, follow=follow))
-    return Outcome(ended=ledger.outcome(), best=ledger.best(), counts=ledger.counts())
+    return Outcome(ended=ledger.outcome(), best=ledger.best(), counts=ledger.counts(), worked=left)
 
 
 def _run(

@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 def start(spec: Spec, *, text: str, name: str, runs: Path | str, quiet: bool, address: str | None = None) -> int:
     """Makes a new run and works on it; on the Ray cluster at `address`, else on a Ray of its own on this machine."""
     with _place(address, quiet=quiet) as (screen, ray):
-        from tuning.driver import begin
+        from tuning.driver import begin, check_fit
 
-        if address is not None:
-            ray.get()  # a cluster that cannot be joined leaves no run behind
+        check_fit(spec, None if address is None else ray.get())  # or there is a run that nothing can be done with
         run = begin(spec, text=text, name=name, runs=runs, console=screen.told(quiet=quiet))
         return _work(run, Revision(), screen, ray, quiet=quiet)
 

@@ -28,9 +28,11 @@ from reports.record import RECORD, SCHEMA
 from reports.runs import check_new
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep, database_of
+from reports.tables import printable
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
-from trainables.data.pixels import build_store
+from trainables.data.duplicates import duplicates
+from trainables.data.pixels import build_store, picture_digests
 from trainables.data.room import room_for_sharing
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
@@ -88,6 +90,9 @@ def _record(
     `create_sweep`. `hardware` is asked for when the pictures and weights are there, since it may have to wait."""
     began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
+    doubts = [printable(line) for line in duplicates(catalog, picture_digests(catalog, cache=cache_folder()))]
+    for line in doubts:
+        console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     reading_s = time.monotonic() - began
     check_targets(spec, store)
     _check_compiler(spec)
@@ -111,7 +116,7 @@ def _record(
             "reading_s": round(reading_s, 3),
         },
         "weights": weights,
-        "notes": [*catalog.notes, *advice(spec)],
+        "notes": [*catalog.notes, *doubts, *advice(spec)],
         "study": f"{name}-{secrets.token_hex(4)}",
         "sharing_bytes": room_for_sharing(cache_folder()),
         "initialisation": _tell_initialisations(spec, weights, classes=store.classes, told=(), console=console),

@@ -4,6 +4,7 @@ Commands are loaded when they are called, so `tune --help` needs neither torch n
 """
 
 import atexit
+import difflib
 import os
 import sys
 from contextlib import suppress
@@ -49,6 +50,15 @@ class _Commands(click.Group):
             return None
         module, function, _ = COMMANDS[cmd_name]
         return getattr(import_module(f"tuning.cli.{module}"), function)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            raise click.UsageError(f"No such command {name!r}.{f' Did you mean {near[0]!r}?' if near else ''}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -5,6 +5,8 @@
 def report(runs: Path | str) -> None: …
 """
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +70,20 @@ jobs_address_option = click.option(
     help="The cluster's dashboard, such as http://10.0.0.5:8265; that of the cluster this machine belongs to when left"
     " out.",
 )
+
+
+def space_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The sweep file, given as FILE or as `--space FILE`; the command gets it as `space`."""
+
+    @functools.wraps(command)
+    def with_space(*, file: str | None, space: str | None, **others: Any) -> Any:
+        if file is None and space is None:
+            raise click.UsageError(
+                "Which sweep file? Name one, such as resnet18.yaml (tune init lists the ready ones)."
+            )
+        if file is not None and space is not None:
+            raise click.UsageError(f"Two sweep files: {file} and {space}")
+        return command(space=file or space, **others)
+
+    option = click.option("--space", metavar="FILE", help="The sweep file, or the name of a ready one (tune init).")
+    return click.argument("file", required=False)(option(with_space))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from tuning.cli.options import address_option, quiet_option, runs_option
+from tuning.cli.options import address_option, quiet_option, runs_option, space_argument
 
 
 @click.command(epilog="Example: tune search --space resnet18.yaml --set image_size=64 --trials 12")
-@click.option("--space", required=True, metavar="FILE", help="The sweep file, or the name of a ready one (tune init).")
+@space_argument
 @click.option("--name", help="The sweep's name; the file's name without its ending when left out.")
 @runs_option
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one value of the file; repeatable.")
@@ -31,7 +31,7 @@ def search(
     address: str | None,
     quiet: bool,
 ) -> None:
-    """Start a sweep: run its trials, then write its report and export the best model.
+    """Start the sweep FILE: run its trials, then write its report and export the best model.
 
     Ctrl-C stops it after the epochs at work; `tune resume` goes on with it, as it does after a crash.
     """

@@ -58,13 +58,21 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
 
     ledger = sweep.ledger()
     trials = ledger.trials()
+    stands = standing(sweep, ledger, trials)
     print_line(sweep.name, console=console, style="bold")
-    for line in headlines(standing(sweep, ledger, trials), gap=gap_to_second(trials, mode=sweep.mode)):
+    for line in headlines(stands, gap=gap_to_second(trials, mode=sweep.mode)):
         print_line(line, console=console)
     if not trials:
         return
     settings = list(sweep.record["spec"]["space"])
-    board = leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=settings, brief=True)
+    board = leaderboard(
+        trials,
+        metric=sweep.metric,
+        mode=sweep.mode,
+        settings=settings,
+        brief=True,
+        sweep_state=stands["state"],
+    )
     print_line("", console=console)
     left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
     if left_out:
