@@ -23,7 +23,8 @@ _RANGES = 4
 
 @dataclass(frozen=True)
 class Group:
-    """Trials that share something, and what they led to. `best` and `median` are of the complete ones."""
+    """Trials that share something, and what they led to. `best` and `median` are of the complete ones, `best_pruned` is
+    what the pruned ones had reached."""
 
     label: Cell
     trials: int
@@ -32,6 +33,7 @@ class Group:
     failed: int
     best: float | None
     median: float | None
+    best_pruned: float | None
     epoch_seconds: float | None
     trainable: int | None
     trainable_share: float | None
@@ -58,14 +60,16 @@ def comparison(trials: Sequence[TrialRecord], setting: str, *, mode: str) -> Tab
 
     Returns:
         Columns: the setting, `trials`, `complete`, `pruned`, `failed` (counts), `best` and `median` (of complete
-        trials' values: a pruned one never showed what it would have reached), `epoch_seconds` (mean over all epochs),
-        and, where the ledger has it, `trainable` (the mean number of parameters that were trained) and
-        `trainable_share` (of the network's).
+        trials' values: a pruned one never showed what it would have reached), `best_pruned` where some value has no
+        complete trial, `epoch_seconds` (mean over all epochs), and, where the ledger has it, `trainable` (the mean
+        number of parameters that were trained) and `trainable_share` (of the network's).
     """
     sizes = network_sizes(trials)
     groups = [_group(label, members, mode=mode, sizes=sizes) for label, members in _by_value(trials, setting)]
     groups.sort(key=lambda group: _order(group, mode=mode))
-    columns = ["trials", "complete", "pruned", "failed", "best", "median", "epoch_seconds"]
+    columns = ["trials", "complete", "pruned", "failed", "best", "median"]
+    columns += ["best_pruned"] * any(group.best is None and group.best_pruned is not None for group in groups)
+    columns += ["epoch_seconds"]
     columns += [
         name for name in ("trainable", "trainable_share") if any(getattr(group, name) is not None for group in groups)
     ]
@@ -111,7 +115,11 @@ def network_sizes(trials: Iterable[TrialRecord]) -> dict[str, int]:
 
 
 def _group(label: Cell, members: Sequence[TrialRecord], *, mode: str, sizes: Mapping[str, int] | None = None) -> Group:
-    values = [trial.value for trial in members if trial.state == "complete" and trial.value is not None]
+    best_of = max if mode == "max" else min
+    values, stopped = (
+        [trial.value for trial in members if trial.state == state and trial.value is not None]
+        for state in ("complete", "pruned")
+    )
     epochs = sum(len(trial.epochs) for trial in members)
     counts = [(count, trial.settings["model"]) for trial in members if (count := trainable(trial)) is not None]
     shares = [count / sizes[model] for count, model in counts if sizes and model in sizes]
@@ -122,8 +130,9 @@ def _group(label: Cell, members: Sequence[TrialRecord], *, mode: str, sizes: Map
         complete=states.count("complete"),
         pruned=states.count("pruned"),
         failed=states.count("failed"),
-        best=None if not values else max(values) if mode == "max" else min(values),
+        best=best_of(values) if values else None,
         median=statistics.median(values) if values else None,
+        best_pruned=best_of(stopped) if stopped else None,
         epoch_seconds=sum(trial.seconds for trial in members) / epochs if epochs else None,
         trainable=round(statistics.fmean(count for count, _ in counts)) if counts else None,
         trainable_share=statistics.fmean(shares) if shares else None,

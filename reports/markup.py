@@ -23,6 +23,7 @@ HEADS = {
     "best_epoch": "best epoch",
     "epochs_run": "epochs",
     "epoch_seconds": "s an epoch",
+    "best_pruned": "best when stopped",
     "trainable_share": "trainable share",
     "error": "why it failed",
 }

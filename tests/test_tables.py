@@ -89,11 +89,12 @@ def test_leaderboard(run: Path) -> None:
 
 def test_comparison_by_a_setting(run: Path) -> None:
     table = comparison(Sweep.open(run).ledger().trials(), "freeze", mode="max")
-    assert table.columns == ("freeze", "trials", "complete", "pruned", "failed", "best", "median", "epoch_seconds")
+    counts = ("freeze", "trials", "complete", "pruned", "failed")
+    assert table.columns == (*counts, "best", "median", "best_pruned", "epoch_seconds")
     assert table.rows == (
-        ("none", 7, 2, 0, 5, 0.95, pytest.approx(0.925), 1.5),
-        ("layer2", 2, 1, 0, 0, 0.95, 0.95, 1.5),
-        (2, 1, 0, 1, 0, None, None, 1.5),
+        ("none", 7, 2, 0, 5, 0.95, pytest.approx(0.925), None, 1.5),
+        ("layer2", 2, 1, 0, 0, 0.95, 0.95, None, 1.5),
+        (2, 1, 0, 1, 0, None, None, 0.4, 1.5),
     )
     by_flag = comparison(Sweep.open(run).ledger().trials(), "nesterov", mode="max")
     assert [row[:5] for row in by_flag.rows] == [(False, 4, 2, 1, 0), (True, 6, 1, 0, 5)]
