@@ -135,6 +135,15 @@ def test_an_option_is_named_in_place_of_a_line():
     assert file.where(("trial", "epochs")) == "my.yaml:3"
 
 
+def test_all_options_that_are_wrong_are_told():
+    with pytest.raises(UserError) as error:
+        apply_sets(load(FILE), ["lrr=3", "momentum=0.5", "batch_sise=3"])
+    first, second = str(error.value).splitlines()
+    assert first.startswith("--set lrr=3: no such section or trial setting")
+    assert second.startswith("--set batch_sise=3: no such section or trial setting")
+    assert second.endswith("did you mean 'batch_size'?")
+
+
 def test_a_setting_that_is_fixed_leaves_the_trials_to_begin_with():
     first = "search: {first: [{lr: 1, gamma: 2}, {lr: 2}, {gamma: 2, lr: 3}, {gamma: 4}]}\n"
     file = load("space: {lr: [1, 2, 3], gamma: [2, 4]}\n" + first)

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
-from tuning.checking import did_you_mean
+from tuning.checking import SweepFileError, did_you_mean
 from tuning.yaml_file import YamlFile, dotted, parse
 
 SECTIONS = ("data", "trial", "space", "search", "resources")
@@ -21,16 +21,26 @@ _OTHER_PLACE = {"trial": "space", "space": "trial"}
 
 
 def apply_sets(file: YamlFile, sets: tuple[str, ...] | list[str]) -> YamlFile:
-    """The file with each `section.setting=value` put in, in their order. Raises UserError for one that is no such."""
+    """The file with each `section.setting=value` put in, in their order. UserError for those that are no such."""
+    errors = []
     for text in sets:
-        option = f"--set {_shown(text)}"
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or not name:
-            raise UserError("not a setting", where=option, expected="SECTION.SETTING=VALUE, such as trial.lr=0.01")
-        data, _ = parse(value, name=option)
-        file = put(file, _path(name, option), data, option=option)
+        try:
+            file = _applied(file, text)
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else SweepFileError(errors)
     return file
+
+
+def _applied(file: YamlFile, text: str) -> YamlFile:
+    option = f"--set {_shown(text)}"
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise UserError("not a setting", where=option, expected="SECTION.SETTING=VALUE, such as trial.lr=0.01")
+    data, _ = parse(value, name=option)
+    return put(file, _path(name, option), data, option=option)
 
 
 def put(file: YamlFile, path: tuple[str, ...], value: Any, *, option: str) -> YamlFile:
