@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: search test test-cluster lint bench torture clean
+.PHONY: test-gpu search test test-cluster lint bench torture clean
 
 search: $(READY)  ## the main job, on the embedded digits
 	$(BIN)/tune search --space resnet18.yaml
@@ -15,6 +15,9 @@ test: $(READY)  ## the fast tests, those that start Ray, and those in a browser 
 
 test-cluster: $(READY)  ## clusters of several nodes, databases, jobs (what is not installed is skipped)
 	$(BIN)/python -m pytest -m cluster
+
+test-gpu: $(READY)  ## what computes on a GPU (skipped where there is none)
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(READY)
 	$(BIN)/ruff check .
