@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: test-gpu search test test-cluster lint bench torture clean
+.PHONY: search test test-cluster test-gpu lint bench torture clean
 
 search: $(READY)  ## the main job, on the embedded digits
 	$(BIN)/tune search --space resnet18.yaml
