@@ -293,9 +293,8 @@ def test_the_same_error_in_every_trial_stops_the_sweep(tune: Tune) -> None:
 
 
 def test_trials_that_fit_nowhere_leave_no_run(tune: Tune) -> None:
-    for setting, needs in (("cpus_per_trial=100", "100 CPU a trial"), ("gpus_per_trial=9", "1 CPU, 9 GPU a trial")):
-        output = tune("search", "small.yaml", "--set", f"resources.{setting}", code=2)
-        assert f"no trial fits on this machine: got '{needs}'" in output
+    output = tune("search", "small.yaml", "--set", "resources.cpus_per_trial=1000", code=2)
+    assert "no trial fits on this machine: got '1000 CPU a trial'" in output
     assert not (tune.folder / "runs").exists()
 
 
