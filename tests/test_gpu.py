@@ -43,6 +43,9 @@ pytestmark = [
 ]
 
 NO_WEIGHTS = Weights("none", None, None, "")
+SMALL = TrialSettings(
+    model="resnet18", weights="none", image_size=32, center_crop=1.0, batch_size=6, epochs=2, precision="fp32"
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +68,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PixelStore:
 def test_an_epoch_and_the_next_from_its_snapshot(
     optimizer: str, precision: str, freeze: str, store: PixelStore, tmp_path: Path
 ) -> None:
-    settings = TrialSettings(
-        model="resnet18",
-        weights="none",
-        image_size=32,
-        center_crop=1.0,
-        optimizer=optimizer,
-        precision=precision,
-        freeze=freeze,
-        batch_size=6,
-        epochs=2,
-    )
+    settings = dataclasses.replace(SMALL, optimizer=optimizer, precision=precision, freeze=freeze)
     path = tmp_path / "epoch-00001.safetensors"
     epochs = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS)
     next(epochs).snapshot().save(path)
@@ -89,9 +82,7 @@ def test_an_epoch_and_the_next_from_its_snapshot(
 
 def test_a_compiled_trial_goes_on_from_its_snapshot(store: PixelStore, tmp_path: Path) -> None:
     keep_compiled(tmp_path)
-    settings = TrialSettings(
-        model="small_cnn", weights="none", image_size=32, center_crop=1.0, batch_size=6, epochs=2, compile=True
-    )
+    settings = dataclasses.replace(SMALL, model="small_cnn", precision="auto", compile=True)
     epochs = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS)
     first = next(epochs).snapshot()
     second = next(epochs)
@@ -112,17 +103,7 @@ def test_batches_made_ahead_are_pinned(store: PixelStore) -> None:
 def test_trials_that_share_give_what_trials_that_do_not_share_give(
     freeze: str, shared: str, store: PixelStore, tmp_path: Path
 ) -> None:
-    settings = TrialSettings(
-        model="resnet18",
-        weights="none",
-        image_size=32,
-        center_crop=1.0,
-        augment="strong",
-        freeze=freeze,
-        batch_size=6,
-        precision="fp32",
-        epochs=2,
-    )
+    settings = dataclasses.replace(SMALL, augment="strong", freeze=freeze)
     alone, first, second = (
         list(finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS, sharing=sharing))
         for sharing in (None, Sharing(tmp_path, 10**9), Sharing(tmp_path, 10**9))
@@ -200,9 +181,7 @@ class Watched:
 
 
 def small_trainer(store: PixelStore, *, sharing: Sharing | None, **settings: Any) -> Trainer:
-    whole = TrialSettings(
-        model="resnet18", weights="none", image_size=32, center_crop=1.0, batch_size=6, epochs=3, **settings
-    )
+    whole = dataclasses.replace(SMALL, epochs=3, **settings)
     return Trainer.build(whole, store=store, data_seed=0, weights=NO_WEIGHTS, device=pick_device(), sharing=sharing)
 
 
@@ -237,17 +216,7 @@ def store_of(task: Task, folder: Path) -> PixelStore:
     ],
 )
 def test_a_gpu_learns_what_a_cpu_learns(task: Task, changes: dict, tmp_path: Path) -> None:
-    settings = TrialSettings(
-        model="small_cnn",
-        weights="none",
-        image_size=32,
-        center_crop=1.0,
-        lr=0.001,
-        batch_size=8,
-        epochs=2,
-        precision="fp32",
-        dropout=0.0,
-    )
+    settings = dataclasses.replace(SMALL, model="small_cnn", lr=0.001, batch_size=8, dropout=0.0)
     store = store_of(task, tmp_path)
     on_cpu, on_gpu = (
         list(
@@ -333,9 +302,7 @@ def test_a_trial_that_lacks_memory_says_so_and_leaves_none_behind(store: PixelSt
     residents.clear()
     release_gpu_memory(device)
     before = torch.cuda.memory_reserved(device)
-    settings = TrialSettings(
-        model="resnet18", weights="none", image_size=512, center_crop=1.0, batch_size=16, epochs=1, precision="fp32"
-    )
+    settings = dataclasses.replace(SMALL, image_size=512, batch_size=16, epochs=1)
     job = TrialJob(
         number=0,
         run=str(tmp_path),

@@ -360,11 +360,13 @@ def test_a_trial_s_network_goes_with_the_trial(freeze: str, store: PixelStore, t
 
 
 def test_residents_leave_a_gpu_to_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU of 8 GiB: with a quarter of it, and with all of it."""
+    """On a GPU of 8 GiB: with a quarter of it, and with all of it; torch wants its number, or nothing."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
     for share in (0.25, 1.0):
-        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _, share=share: share)
-        assert room(torch.device("cuda", 0)) == int(0.05 * share * 8 * 2**30)
+        shares = {None: share, 0: share}
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", shares.__getitem__)
+        for device in (torch.device("cuda"), torch.device("cuda", 0)):
+            assert room(device) == int(0.05 * share * 8 * 2**30)
     assert room(torch.device("cpu")) == KEPT_BYTES
 
 

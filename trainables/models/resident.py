@@ -134,7 +134,8 @@ def room(device: torch.device) -> int:
     if device.type == "cpu":
         return KEPT_BYTES
     total = torch.cuda.get_device_properties(device).total_memory
-    return min(KEPT_BYTES, int(KEPT_SHARE * torch.cuda.get_per_process_memory_fraction(device) * total))
+    allowed = torch.cuda.get_per_process_memory_fraction(device.index)  # which takes no device without an index
+    return min(KEPT_BYTES, int(KEPT_SHARE * allowed * total))
 
 
 residents = Residents()
