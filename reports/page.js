@@ -91,16 +91,32 @@
     const later = window.requestIdleCallback || ((work) => setTimeout(work, 50));
     const next = () => {  // the rest while nothing else is to do, so that printing finds all drawn
       const [place] = waiting;
-      if (!place) { document.documentElement.dataset.ready = ""; return; }
+      if (!place) { ready(); return; }
       take(place);
       later(next);
     };
     later(next);
   };
 
+  // The page counts as loaded once all charts are there, so that what prints or photographs it then has them: a
+  // document inside that is still being written holds it back.
+  const held = document.createElement("iframe");
+  const hold = () => {
+    held.hidden = true;
+    document.body.append(held);
+    held.contentDocument.open();
+  };
+  const ready = () => {
+    document.documentElement.dataset.ready = "";
+    if (!held.isConnected) return;
+    held.contentDocument.close();
+    held.remove();
+  };
+
   const loadCharts = async () => {
     const packed = byId("plotly");
-    if (!packed) { document.documentElement.dataset.ready = ""; return; }
+    if (!packed) { ready(); return; }
+    hold();
     try {
       const script = document.createElement("script");
       script.textContent = await unpacked(packed.textContent.trim());
@@ -112,6 +128,7 @@
         place.textContent = "This browser cannot draw the charts (it lacks DecompressionStream); the tables hold the data.";
       });
       console.error(error);
+      ready();
     }
   };
 

@@ -22,11 +22,11 @@ from runs import HOSTILE, Planned, make_run
 
 pytestmark = pytest.mark.browser
 
-_FLAGS = (
+_PLAIN = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-    "--no-first-run",
-    "--enable-logging=stderr", "--virtual-time-budget=600000",
+    "--no-first-run", "--enable-logging=stderr",
 )  # fmt: skip
+_FLAGS = (*_PLAIN, "--virtual-time-budget=600000")
 # Time is the browser's own, and leaps while nothing of the page's waits but for a timer. What works on another thread,
 # such as the unpacking of the charts' library, takes true time: so it is waited for in many small steps.
 _WAIT = """
@@ -52,9 +52,11 @@ def chromium() -> str:
     pytest.skip("no Chromium here (apt-get install chromium)")
 
 
-def run_browser(chromium: str, page: Path, *flags: str, profile: Path) -> tuple[str, list[str]]:
+def run_browser(
+    chromium: str, page: Path, *flags: str, profile: Path, usual: tuple[str, ...] = _FLAGS
+) -> tuple[str, list[str]]:
     """The page's text once its scripts have run, and what they wrote to the console."""
-    command = [chromium, *_FLAGS, f"--user-data-dir={profile}", *flags, "--dump-dom", page.as_uri()]
+    command = [chromium, *usual, f"--user-data-dir={profile}", *flags, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -96,6 +98,14 @@ def report(tmp_path: Path) -> Path:
     add_predictions(run, classes=("ants", "bees"), number=51)
     write_report(Sweep.open(run), run / "report")
     return run / "report" / "index.html"
+
+
+def test_the_page_has_loaded_when_all_is_drawn(chromium: str, report: Path, tmp_path: Path) -> None:
+    """A browser that takes the page as soon as it has loaded, to print or photograph it, has the charts in it."""
+    dom, console = run_browser(chromium, report, profile=tmp_path / "profile", usual=_PLAIN)
+    assert console == []
+    assert dom.count("data-figure=") == len(re.findall(r'data-drawn="', dom)) > 10
+    assert "<iframe" not in dom
 
 
 def test_every_chart_is_drawn_and_nothing_complains(chromium: str, report: Path, tmp_path: Path) -> None:
