@@ -121,6 +121,17 @@ def test_what_needs_no_torch_imports_none(words: list[str], code: int, tmp_path:
             ["search", "--space", "resnet18.yaml", "--set", "lr=fast"],
             "tune: --set lr=fast: trial.lr: wrong type: got 'fast', expected number > 0 and < 1,000",
         ),
+        (
+            ["check", "~nobody-of-that-name/my.yaml"],
+            "tune: no such sweep file: got '~nobody-of-that-name/my.yaml', expected a YAML file, or the name of a ready"
+            " one; `tune init` lists the ready ones",
+        ),
+        (["show", "x" * 300], f"tune: too long for a path: got '{'x' * 300}/sweep.json'"),
+        (
+            ["check", "resnet18.yaml", "--set", "space.weight_decay={low: 0.001, high: 0.1, step: 1e-30}"],
+            "tune: --set space.weight_decay={low: 0.001, high: 0.1, step: 1e-30}: space.weight_decay.step: too many"
+            " steps: got 1e-30, expected at most 1,000,000; leave step out",
+        ),
     ],
     ids=words_of,
 )

@@ -79,6 +79,8 @@ def test_check_shows_a_valid_file(here):
         assert words in result.output
     assert "8 to 64" not in result.output
     assert result.output.splitlines()[-1] == "my.yaml is valid. Run it: tune search --space my.yaml --set batch_size=16"
+    last = run(check, "my.yaml", "--trials", "1234567", "--hours", "0.5").output.splitlines()[-1]
+    assert last == "my.yaml is valid. Run it: tune search --space my.yaml --trials 1234567 --hours 0.5"
 
 
 def test_check_gives_advice(here):

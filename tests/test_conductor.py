@@ -309,6 +309,18 @@ def test_hours_count_even_when_no_epoch_ends(tmp_path: Path) -> None:
     assert 1790 <= conductor.elapsed_s() <= 1810
 
 
+def test_hours_that_end_with_the_last_trial_leave_a_finished_sweep(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=1, epochs=2, hours=1.0))
+    conductor = sweep.conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    assert sweep._one_epoch(conductor, job, 1)
+    sweep.now += 4000.0
+    sweep._one_epoch(conductor, job, 2)
+    assert conductor.next_job() is NoJob.DONE
+    assert conductor.outcome() == "trials"
+
+
 def test_hours_end_a_sweep_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     sweep = Simulation(tmp_path, small_spec(trials=50, hours=1.0))
     conductor = sweep.conductor()

@@ -53,7 +53,7 @@ def test_values_get_the_types_of_the_space() -> None:
         ({"batch_size": 12}, "batch_size is outside its space: got 12, expected 8 to 64 in steps of 8"),
         ({"batch_size": 16.5}, "batch_size is outside its space"),
         ({"momentum": 0.25}, "momentum is outside its space: got 0.25, expected 0 to 0.9 in steps of 0.1"),
-        ({"optimizer": "adamw"}, "optimizer is outside its space: got 'adamw', expected one of 'sgd', 'adam'"),
+        ({"optimizer": "adamw"}, "optimizer is outside its space: got 'adamw', expected one of sgd, adam"),
         ({"optimizer": "adam", "momentum": 0.3}, "momentum does nothing there: expected optimizer ['sgd']"),
     ],
 )
@@ -88,6 +88,15 @@ def test_those_beyond_the_trials_wait_for_a_longer_sweep(tmp_path: Path) -> None
     assert isinstance(job, Job)
     assert (job.number, job.settings.lr, job.settings.freeze) == (0, 1.0, "backbone")
     assert conductor.next_job() is NoJob.WAIT
+
+
+def test_what_the_command_line_left_out_is_left_out_there_too(tmp_path: Path) -> None:
+    file = FILE.replace("lr: {low: 1e-3, high: 1, log: true}", "optimizer: [sgd, adam]\n  lr: {low: 1e-3, high: 1}\n"
+        "  momentum: {low: 0, high: 0.9, when: {optimizer: sgd}}")  # fmt: skip
+    file = file.replace("- {freeze: none}", "- {optimizer: sgd, momentum: 0.9, lr: 0.01}")
+    (tmp_path / "mine.yaml").write_text(file)
+    spec = load_spec(tmp_path / "mine.yaml", sets=["optimizer=adamw"])
+    assert spec.search.first == [{"lr": 1.0, "freeze": "backbone"}, {"lr": 0.01}]
 
 
 def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:

@@ -168,6 +168,15 @@ def test_a_sampler_sees_the_best_and_the_latest(monkeypatch: pytest.MonkeyPatch)
     assert {t.state for t in Window(study).get_trials(states=(TrialState.PRUNED,))} == {TrialState.PRUNED}
 
 
+def test_a_sampler_that_waits_for_many_trials_sees_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "BEST", 2)
+    monkeypatch.setattr(window, "LATEST", 10)
+    study = learning_study(100)
+    study.sampler = build_sampler(SearchSettings(startup_trials=30))
+    near = [abs(study.ask().suggest_float("x", 0, 1) - 0.3) for _ in range(10)]
+    assert sum(near) / 10 < 0.15, "it has learnt"
+
+
 def test_a_short_study_is_sampled_as_optuna_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as all of it is in sight; and what is out of sight is not looked at."""
     study = learning_study(60)

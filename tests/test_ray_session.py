@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from trainables.errors import UserError
 from tuning import cluster
 from tuning.address import check_address
-from tuning.cluster import RaySession, clear_leftovers
+from tuning.cluster import RaySession, clear_leftovers, process_begun
 
 DEAD = 2**22 + 1  # above any process id of Linux
 
@@ -50,8 +51,8 @@ def session_in(sessions: Path) -> Path:
     return session
 
 
-def note(session: Path, *, driver: int = DEAD, since: float = 0.0, host: str = "") -> None:
-    document = {"pid": driver, "since": since, "host": host or socket.gethostname()}
+def note(session: Path, *, driver: int = DEAD, begun: str | None = "1 some-boot", host: str = "") -> None:
+    document = {"pid": driver, "begun": begun, "host": host or socket.gethostname()}
     (session / "driver.json").write_text(json.dumps(document))
 
 
@@ -74,7 +75,7 @@ def test_a_dead_drivers_session_is_cleared(sessions: Path, agent) -> None:
 def test_a_living_drivers_session_is_left_alone(sessions: Path, agent) -> None:
     driver = agent("a driver")
     session = session_in(sessions)
-    note(session, driver=driver.pid, since=psutil.Process(driver.pid).create_time())
+    note(session, driver=driver.pid, begun=process_begun(driver.pid))
     clear_leftovers()
     assert session.exists()
     assert driver.poll() is None
@@ -83,10 +84,21 @@ def test_a_living_drivers_session_is_left_alone(sessions: Path, agent) -> None:
 def test_another_process_of_the_same_number_is_no_driver(sessions: Path, agent) -> None:
     process = agent("somebody else, later")
     session = session_in(sessions)
-    note(session, driver=process.pid, since=psutil.Process(process.pid).create_time() - 3600)
+    note(session, driver=process.pid, begun="1" + str(process_begun(process.pid)))
     clear_leftovers()
     assert not session.exists()
     assert process.poll() is None
+
+
+def test_setting_the_clock_makes_nobody_another(agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = agent("a driver")
+    begun = process_begun(process.pid)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    monkeypatch.setattr(psutil, "boot_time", lambda: 1.0)
+    assert begun == process_begun(process.pid) != process_begun(os.getpid())
+    process.kill()
+    process.wait()
+    assert process_begun(process.pid) is None
 
 
 def test_a_driver_of_another_machine_may_live(sessions: Path) -> None:

@@ -14,10 +14,14 @@ from simulation import Simulation
 from trainables.data.pixels import build_store
 from trainables.errors import UserError
 from tuning import setup
+from tuning.edited import as_written
+from tuning.ready import ready_files
 from tuning.revise import Revision, is_wider, revise
 from tuning.setup import create_sweep, open_sweep
 from tuning.space import Choice, Float, Int
-from tuning.spec_file import load_spec
+from tuning.spec import Spec
+from tuning.spec_file import load_spec, read_spec
+from tuning.yaml_file import YamlFile
 
 QUIET = Console(quiet=True)
 FILE = """\
@@ -46,6 +50,14 @@ def _drive(folder: Path) -> None:
     """Runs what is left to do, with the simulation's formula in place of training."""
     sweep, spec, _ = open_sweep(folder, console=QUIET)
     Simulation(sweep.folder, spec).drive()
+
+
+def _revised(run: Path, revision: Revision) -> list[str]:
+    """Makes the changes, as a resume does; what they were."""
+    revised = revise(run, revision)
+    open_sweep(run, spec=revised.spec, console=QUIET)
+    revised.keep()
+    return revised.lines
 
 
 def _edit(run: Path, old: str, new: str) -> None:
@@ -87,42 +99,42 @@ def _own_run(tmp_path: Path, picture_folder) -> tuple[Path, Path]:
 
 def test_nothing_changed_says_nothing(run: Path) -> None:
     before = (run / RECORD).read_bytes()
-    assert revise(run, Revision()) == []
+    assert _revised(run, Revision()) == []
     assert (run / RECORD).read_bytes() == before
 
 
 def test_advice_that_no_longer_holds_goes(run: Path) -> None:
     random = "search.startup_trials: all 6 trials are random; tpe learns after 10"
     assert random in Sweep.open(run).record["notes"]
-    revise(run, Revision(trials=8))
+    _revised(run, Revision(trials=8))
     notes = Sweep.open(run).record["notes"]
     assert random.replace("6", "8") in notes
     assert random not in notes
-    revise(run, Revision(trials=20))
+    _revised(run, Revision(trials=20))
     assert not any(note.startswith("search.startup_trials") for note in Sweep.open(run).record["notes"])
 
 
 def test_more_trials_extend_it(run: Path) -> None:
     history = _history(run)
-    assert revise(run, Revision(trials=10)) == ["search.trials was 6, is 10"]
+    assert _revised(run, Revision(trials=10)) == ["search.trials was 6, is 10"]
     _drive(run)
     assert len(_history(run)) == 10
     assert _history(run)[:6] == history
-    assert revise(run, Revision()) == [], "a change is said once"
+    assert _revised(run, Revision()) == [], "a change is said once"
 
 
 def test_fewer_trials_than_there_are(run: Path) -> None:
     with pytest.raises(UserError, match="the sweep has more trials than that: got 3, expected ≥ 6"):
-        revise(run, Revision(trials=3))
+        _revised(run, Revision(trials=3))
 
 
 def test_a_wider_choice_is_taken_over(run: Path) -> None:
     history = _history(run)
     _edit(run, "[none, fire5]", "[none, fire5, backbone]")
     _edit(run, "high: 1e-2", "high: 2e-2")
-    lines = revise(run, Revision(trials=30))
+    lines = _revised(run, Revision(trials=30))
     assert "space.freeze was [none, fire5], is [none, fire5, backbone]" in lines
-    assert "space.lr was 0.001 to 0.01, is 0.001 to 0.02" in lines
+    assert "space.lr was 0.001 to 0.01, log scale, is 0.001 to 0.02, log scale" in lines
     assert _history(run) == history
     _drive(run)
     assert _history(run)[:6] == history
@@ -136,7 +148,11 @@ def test_a_wider_choice_is_taken_over(run: Path) -> None:
         ("epochs: 9", "epochs: 5", "trial.epochs was 9, is 5"),
         ("[none, fire5]", "[none, fire6]", "space.freeze was [none, fire5], is [none, fire6]"),
         ("low: 0.1, high: 0.8", "low: 0.2, high: 0.8", "space.momentum was 0.1 to 0.8, is 0.2 to 0.8"),
-        ("low: 1e-3, high: 1e-2, log: true", "low: 1e-3, high: 1e-2", "space.lr was"),
+        (
+            "low: 1e-3, high: 1e-2, log: true",
+            "low: 1e-3, high: 1e-2",
+            "space.lr was 0.001 to 0.01, log scale, is 0.001 to 0.01",
+        ),
         ("  freeze: [none, fire5]\n", "", "space.freeze was [none, fire5], is not explored"),
         ("pruner: none", "pruner: asha", "search.pruner was none, is asha"),
         ("trials: 6", "trials: 6, metric: val_loss", "search.metric was val_accuracy, is val_loss"),
@@ -146,7 +162,7 @@ def test_what_would_make_the_history_worthless_is_refused(run: Path, old: str, n
     record, journal = (run / RECORD).read_bytes(), (run / "journal.log").read_bytes()
     _edit(run, old, new)
     with pytest.raises(UserError) as caught:
-        revise(run, Revision())
+        _revised(run, Revision())
     assert where in str(caught.value)
     assert "--name" in str(caught.value)
     assert (run / RECORD).read_bytes() == record
@@ -159,17 +175,85 @@ def test_options_of_the_time_stay_in_force(tmp_path: Path) -> None:
     spec = load_spec(file, sets=("momentum=0.7",), trials=2)
     run = create_sweep(spec, text=FILE, name="small", runs=tmp_path / "runs", console=QUIET).folder
     _edit(run, "trials: 6", "trials: 6, keep: 1")
-    assert revise(run, Revision()) == ["search.keep was 5, is 1"]
+    assert _revised(run, Revision()) == ["search.keep was 5, is 1"]
     revised = open_sweep(run, console=QUIET)[1]
     assert (revised.search.trials, revised.trial["momentum"]) == (2, 0.7)
     assert "momentum" not in revised.space
+
+
+def test_an_edit_is_checked_together_with_the_options_of_the_time(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    text = FILE.replace("squeezenet1_1", "resnet18").replace("fire5", "backbone")
+    file.write_text(text)
+    spec = load_spec(file, sets=("model=squeezenet1_1",))
+    run = create_sweep(spec, text=text, name="small", runs=tmp_path / "runs", console=QUIET).folder
+    _edit(run, "[none, backbone]", "[none, backbone, layer2]")
+    with pytest.raises(UserError, match=rf"{run}/sweep\.yaml:6: space\.freeze: squeezenet1_1 has no such stage"):
+        revise(run, Revision())
+    _edit(run, "layer2", "fire5")
+    assert _revised(run, Revision()) == ["space.freeze was [none, backbone], is [none, backbone, fire5]"]
+
+
+def test_a_file_that_is_whole_with_its_options_alone(tmp_path: Path, picture_folder) -> None:
+    pictures = picture_folder({"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    file = tmp_path / "own.yaml"
+    text = FILE.replace("{source: digits}", "{source: folder}")
+    file.write_text(text)
+    spec = load_spec(file, sets=(f"data.path={pictures}",))
+    run = create_sweep(spec, text=text, name="own", runs=tmp_path / "runs", console=QUIET).folder
+    _edit(run, "trials: 6", "trials: 8")
+    assert _revised(run, Revision()) == ["search.trials was 6, is 8"]
+    assert open_sweep(run, console=QUIET)[1].data.path == str(pictures)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("image_size: [20, 24]", "image_size: [20, 24, 48]", "kept at a smaller size"),
+        ("weights: [none, auto]", "weights: [none, auto, typo.pth]", "typo.pth"),
+    ],
+)
+def test_what_cannot_be_done_leaves_the_sweep_as_it_was(tmp_path: Path, old: str, new: str, error: str) -> None:
+    file = tmp_path / "small.yaml"
+    text = FILE.replace(" weights: none, image_size: 24,", "")
+    text = text.replace("space:\n", "space:\n  image_size: [20, 24]\n  weights: [none, auto]\n")
+    file.write_text(text)
+    run = create_sweep(load_spec(file), text=text, name="small", runs=tmp_path / "runs", console=QUIET).folder
+    _drive(run)
+    record, history = (run / RECORD).read_bytes(), _history(run)
+    _edit(run, old, new)
+    with pytest.raises(UserError, match=error):
+        _revised(run, Revision())
+    assert (run / RECORD).read_bytes() == record
+    assert _history(run) == history
+    _edit(run, new, old)
+    assert _revised(run, Revision(trials=7)) == ["search.trials was 6, is 7"]
+
+
+def test_another_way_to_write_the_same_is_no_change(run: Path) -> None:
+    _edit(run, "  freeze: [none, fire5]", "  freeze: {choices: [none, fire5]}")
+    _edit(run, "epochs: 9", "epochs: 9.0")
+    assert _revised(run, Revision()) == []
+
+
+def test_a_file_in_another_encoding_is_told(run: Path) -> None:
+    (run / "sweep.yaml").write_bytes(FILE.encode() + "# für später".encode("latin-1"))
+    with pytest.raises(UserError, match=r"sweep\.yaml:8: not UTF-8 text"):
+        revise(run, Revision())
+
+
+@pytest.mark.parametrize("name", list(ready_files()))
+def test_a_sweep_written_as_its_file_says_the_same(name: str) -> None:
+    spec = load_spec(ready_files()[name])
+    file = YamlFile(Path("again.yaml"), as_written(Spec.from_json(json.loads(json.dumps(spec.to_json())))), {})
+    assert read_spec(file, base=Path()) == spec
 
 
 def test_a_broken_edit_names_its_line_and_leaves_the_record(run: Path) -> None:
     record = (run / RECORD).read_bytes()
     _edit(run, "trials: 6", "trials: many")
     with pytest.raises(UserError, match=r"sweep\.yaml:7"):
-        revise(run, Revision())
+        _revised(run, Revision())
     assert (run / RECORD).read_bytes() == record
     assert not list(run.glob(".sweep.yaml*"))
 
@@ -178,9 +262,9 @@ def test_another_version_of_torch_is_said_once(run: Path) -> None:
     record = json.loads((run / RECORD).read_text())
     record["versions"]["torch"] = "2.0.0"
     (run / RECORD).write_text(json.dumps(record))
-    (line,) = revise(run, Revision())
+    (line,) = _revised(run, Revision())
     assert line.startswith("torch was 2.0.0, is ")
-    assert revise(run, Revision()) == []
+    assert _revised(run, Revision()) == []
 
 
 def test_other_pictures_are_refused(tmp_path: Path, picture_folder) -> None:
@@ -199,7 +283,7 @@ def test_moved_pictures_and_a_moved_run_are_found_again(tmp_path: Path, picture_
     with pytest.raises(UserError, match=r"data\.path"):
         open_sweep(moved, console=QUIET)
     _edit(moved, str(pictures), str(moved_pictures))
-    revise(moved, Revision())
+    _revised(moved, Revision())
     _drive(moved)
     assert len(_history(moved)) == 6
 
@@ -214,6 +298,8 @@ def test_moved_pictures_and_a_moved_run_are_found_again(tmp_path: Path, picture_
         (Float(0.1, 1.0), Float(0.1, 2.0, log=True), False),
         (Int(1, 9, step=2), Int(1, 11, step=2), True),
         (Int(3, 9, step=2), Int(0, 11, step=2), False),
+        (Float(0.3, 0.9, step=0.1), Float(0.1, 0.9, step=0.1), True),
+        (Float(0.3, 0.9, step=0.1), Float(0.15, 0.9, step=0.1), False),
         (Int(1, 9), Float(1, 9), False),
         (Int(1, 9, when={"a": (1,)}), Int(1, 9), False),
     ],

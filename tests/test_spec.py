@@ -117,6 +117,8 @@ def test_paths_on_the_command_line_are_seen_from_the_current_folder(tmp_path, mo
     spec = load_spec(path, sets=["data.path=other", "weights=net.pth"])
     assert (spec.base / spec.data.path).resolve() == tmp_path / "other"
     assert (spec.base / spec.trial["weights"]).resolve() == tmp_path / "net.pth"
+    choices = load_spec(path, sets=["space.weights=[none, net.pth, 's3://bucket/best']"]).space["weights"].values
+    assert choices == ("none", "../net.pth", "s3://bucket/best")
     assert load_spec(path, sets=["weights=none", "data.path=/pics"]).trial["weights"] == "none"
     assert load_spec(path, sets=["data.path=/pics"]).data.path == "/pics"
 

@@ -277,7 +277,7 @@ def test_weights_that_a_wider_choice_brings_are_kept_and_said_too(best, tmp_path
     assert list(sweep.folder.glob("start-*")) == []
     file = sweep.folder / "sweep.yaml"
     file.write_text(file.read_text().replace("[none, auto]", "[none, auto, runs/first]"))
-    revise(sweep.folder, Revision())
+    revise(sweep.folder, Revision()).keep()
     console = Console(record=True, width=1000, force_terminal=False)
     wider, _, _ = open_sweep(sweep.folder, console=console)
     known = Sweep.open(sweep.folder).record["weights"]["runs/first"]["small_cnn"]
@@ -292,7 +292,7 @@ def test_a_wider_choice_of_initialisations_is_told_once(tmp_path):
     sweep, _ = make_sweep(tmp_path, FILE.replace("runs/first", "none"))
     file = sweep.folder / "sweep.yaml"
     file.write_text(file.read_text().replace("sparse]", "sparse, orthogonal]"))
-    revise(sweep.folder, Revision())
+    revise(sweep.folder, Revision()).keep()
     line = "small_cnn, weights none, init orthogonal: 5 weights drawn"
     for expected in (line + "\n", ""):
         console = Console(record=True, width=1000, force_terminal=False)

@@ -1,6 +1,7 @@
 """Reading YAML: what scalars become, which line a key stands on, and what the command line changes."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -122,13 +123,13 @@ FILE = "trial:\n  momentum: 0.5\n  epochs: 3\nspace:\n  lr: {low: 0.1, high: 0.2
 )
 def test_an_option_changes_the_file(option, data):
     file = load(FILE)
-    changed = apply_sets(file, [option])
+    changed = apply_sets(file, [option], base=Path())
     assert changed.data == data
     assert file.data == load(FILE).data  # the first is as it was
 
 
 def test_an_option_is_named_in_place_of_a_line():
-    file = apply_sets(load(FILE), ["lr=2", "space.gamma={low: 0, high: 1}", "lr=3"])
+    file = apply_sets(load(FILE), ["lr=2", "space.gamma={low: 0, high: 1}", "lr=3"], base=Path())
     assert file.data["trial"]["lr"] == 3
     assert file.where(("trial", "lr")) == "--set lr=3"
     assert file.where(("space", "gamma", "low")) == "--set space.gamma={low: 0, high: 1}"
@@ -137,7 +138,7 @@ def test_an_option_is_named_in_place_of_a_line():
 
 def test_all_options_that_are_wrong_are_told():
     with pytest.raises(UserError) as error:
-        apply_sets(load(FILE), ["lrr=3", "momentum=0.5", "batch_sise=3"])
+        apply_sets(load(FILE), ["lrr=3", "momentum=0.5", "batch_sise=3"], base=Path())
     first, second = str(error.value).splitlines()
     assert first.startswith("--set lrr=3: no such section or trial setting")
     assert second.startswith("--set batch_sise=3: no such section or trial setting")
@@ -147,9 +148,9 @@ def test_all_options_that_are_wrong_are_told():
 def test_a_setting_that_is_fixed_leaves_the_trials_to_begin_with():
     first = "search: {first: [{lr: 1, gamma: 2}, {lr: 2}, {gamma: 2, lr: 3}, {gamma: 4}]}\n"
     file = load("space: {lr: [1, 2, 3], gamma: [2, 4]}\n" + first)
-    assert apply_sets(file, ["lr=2"]).data["search"] == {"first": [{"gamma": 2}, {"gamma": 4}]}
-    assert apply_sets(file, ["lr=2", "gamma=2"]).data["search"] == {"first": []}
-    assert apply_sets(file, ["space.lr=[1, 2]"]).data["search"] == file.data["search"], "it is explored"
+    assert apply_sets(file, ["lr=2"], base=Path()).data["search"] == {"first": [{"gamma": 2}, {"gamma": 4}]}
+    assert apply_sets(file, ["lr=2", "gamma=2"], base=Path()).data["search"] == {"first": []}
+    assert apply_sets(file, ["space.lr=[1, 2]"], base=Path()).data["search"] == file.data["search"], "it is explored"
 
 
 def test_put_makes_the_section_it_needs():

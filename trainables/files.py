@@ -2,6 +2,7 @@
 
 with replaced(path) as temporary:
     temporary.write_text("…")
+expanded("~/pictures")                    # Path("/home/me/pictures")
 file_digest(path)                         # "740c3eac…"
 checkpoint_path(3, epoch=1)               # "trials/3/epoch-00001.safetensors"
 """
@@ -14,6 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` as a home folder; that of nobody here stays as it is, and is missed where it is looked for."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's own raises
 
 
 @contextmanager

@@ -151,8 +151,8 @@ def _new_folder() -> Path:
         raise UserError("another user made this folder", where=str(above), hint="set TMPDIR to one of yours")
     folder = above / secrets.token_hex(4)
     folder.mkdir()
-    driver = psutil.Process()
-    write_json(folder / _DRIVER, {"pid": driver.pid, "since": driver.create_time(), "host": socket.gethostname()})
+    driver = {"pid": os.getpid(), "begun": process_begun(os.getpid()), "host": socket.gethostname()}
+    write_json(folder / _DRIVER, driver)
     return folder
 
 
@@ -174,19 +174,23 @@ def _is_left(folder: Path) -> bool:
     """Whether a session's driver is gone for certain; one of another machine or container may live."""
     try:
         noted = json.loads((folder / _DRIVER).read_text(encoding="utf-8"))
-        pid, since, host = int(noted["pid"]), float(noted["since"]), noted["host"]
+        pid, begun, host = int(noted["pid"]), noted["begun"], noted["host"]
     except (OSError, ValueError, KeyError, TypeError):
         with suppress(OSError):
             return time.time() - folder.stat().st_mtime > _UNSAID_S
         return False
-    return host == socket.gethostname() and not _lives(pid, since)
+    return host == socket.gethostname() and process_begun(pid) != begun
 
 
-def _lives(pid: int, since: float) -> bool:
+def process_begun(pid: int) -> str | None:
+    """When a process began, in the kernel's own count since which boot: setting the clock does not move it. None where
+    there is no such process."""
     try:
-        return abs(psutil.Process(pid).create_time() - since) < 1.0
-    except psutil.Error:
-        return False
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+    return f"{ticks} {boot}"
 
 
 def _end_processes(folder: Path) -> None:

@@ -216,10 +216,11 @@ class Conductor:
 
     def outcome(self) -> str | None:
         """How the sweep ended: `trials`, `hours` or `errors`; None when it was interrupted or goes on."""
-        if self._stopping in ("hours", "errors"):
-            return self._stopping
-        finished = self.ledger.count() >= self.spec.search.trials and not self.ledger.unfinished()
-        return "trials" if finished else None
+        if self._stopping == "errors":
+            return "errors"
+        if self.ledger.count() >= self.spec.search.trials and not self.ledger.unfinished():
+            return "trials"
+        return "hours" if self._stopping == "hours" else None
 
     def _measure(self, packing: Packing, trial: Running, epoch: Mapping[str, Any]) -> None:
         """Takes in what an epoch took of a GPU, and about how long all epochs to come would take in the places there

@@ -176,7 +176,10 @@ def _unused(spec: "Spec") -> list[str]:
             lines.append(f"{section}.{name}: does nothing with {parent} {with_these}")
         elif len(useful) < len(possible) and not fixed:  # what is fixed is of use in the others
             listed = ", ".join(str(value) for value in dict.fromkeys(useful))
-            lines.append(f"space.{name}: does nothing in some trials; add `when: {{{parent}: [{listed}]}}`")
+            remedy = f"add `when: {{{parent}: [{listed}]}}`"
+            if not isinstance(spec.space[parent], Choice):
+                remedy = f"list the choices of {parent}, and {remedy}"
+            lines.append(f"space.{name}: does nothing in some trials; {remedy}")
     return lines
 
 

@@ -26,6 +26,7 @@ from trainables.data.sources import read_catalog
 from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
+from trainables.files import expanded
 from trainables.settings import TrialSettings
 from trainables.wording import counted
 from tuning.overrides import apply_sets
@@ -47,13 +48,13 @@ def spec_of(file: str, *, sets: Sequence[str]) -> tuple[Spec, str]:
     Raises:
         UserError: there is no such file, or it or a `--set` is wrong.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     if _is_sweep_file(path):
         found = find_space(file)
         return load_spec(found, sets=tuple(sets)), found.stem
     plain = {"data": {"source": _source(path), "path": str(path)}, "search": {"trials": 1}}
     read = YamlFile(path, plain, {}, {("data",): file, ("data", "path"): file})
-    return read_spec(apply_sets(read, list(sets)), base=Path()), path.resolve().stem
+    return read_spec(apply_sets(read, list(sets), base=Path()), base=Path()), path.resolve().stem
 
 
 def _is_sweep_file(path: Path) -> bool:
@@ -78,7 +79,7 @@ def told_of(file: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if error.where != "data.path" or _is_sweep_file(Path(file).expanduser()):
+        if error.where != "data.path" or _is_sweep_file(expanded(file)):
             raise
         raise UserError(error.what, where=ARGUMENT, got=error.got, expected=error.expected, hint=error.hint) from error
 

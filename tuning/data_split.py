@@ -22,7 +22,7 @@ from trainables.data.flat import labelled_names
 from trainables.data.folders import EXTENSIONS, check_folder, check_names, classes_in, hidden
 from trainables.data.splits import stratified_split
 from trainables.errors import UserError
-from trainables.files import flush_folder, write_json
+from trainables.files import expanded, flush_folder, write_json
 
 How = Literal["copy", "move", "link"]
 DONE = {"copy": "Copied", "move": "Moved", "link": "Linked"}
@@ -206,4 +206,4 @@ def _check_places(source: Path, folder: Path) -> None:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - links stay as they are
+    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - links stay as they are

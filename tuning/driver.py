@@ -81,10 +81,13 @@ def work_on(run: Path, revision: Revision, *, screen: Screen, ray: Ahead[RaySess
             pulled(home)
         if database := Sweep.open(run).database():
             held.enter_context(database.held())
-        for line in revise(run, revision):
+        revised = revise(run, revision)
+        check_loggers(revised.spec.search.logging)
+        _, spec, store = open_sweep(run, spec=revised.spec, console=screen.told(quiet=quiet))
+        revised.keep()
+        sweep = Sweep.open(run)
+        for line in revised.lines:
             say(line)
-        check_loggers(Sweep.open(run).record["spec"]["search"].get("logging"))
-        sweep, spec, store = open_sweep(run, console=screen.told(quiet=quiet))
         screen.log_to(run / "logs" / "ray.log")
         journal = None if database else run / JOURNAL
         with mirrored(lease, journal=journal, say=say) if lease else nullcontext() as mirror:
@@ -119,7 +122,7 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         failed = counted(spec.search.max_same_errors, "trial")
         say(escape(f"{failed} in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
-    for line in _next_steps(sweep, outcome, resume):
+    for line in _next_steps(sweep, spec, outcome, resume):
         say(escape(line), soft_wrap=True, highlight=False)
     if outcome.interrupted:
         return exit_codes.INTERRUPTED
@@ -164,21 +167,23 @@ def _report(sweep: Sweep, console: Console) -> str:
         return f"not written; try again: tune report {shlex.quote(sweep.address)}"
 
 
-def _next_steps(sweep: Sweep, outcome: Outcome, resume: str) -> list[str]:
+def _next_steps(sweep: Sweep, spec: Spec, outcome: Outcome, resume: str) -> list[str]:
     if outcome.interrupted:
         return [f"go on   {resume}"]
     if outcome.best is None:
-        left = "" if outcome.ended == "errors" else " --trials N"
+        left = {"errors": "", "hours": " --hours N"}.get(outcome.ended or "", " --trials N")
         return [
             f"next    tune show {shlex.quote(sweep.address)}   (each trial's error)",
             f"        {resume}{left}   when the machine was the cause and is mended",
             "        tune search --space FILE --name NEW   when the settings were",
         ]
     done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
+    hours = spec.search.hours if outcome.ended == "hours" else None
+    further = f"--hours {2 * hours:g}" if hours else f"--trials {2 * done}"
     return [
         f"next    tune show {shlex.quote(sweep.address)}",
         f"        tune predict {shlex.quote(sweep.address if sweep.home else str(sweep.folder / BEST))} PICTURES",
-        f"        {resume} --trials {2 * done}",
+        f"        {resume} {further}",
     ]
 
 

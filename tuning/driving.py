@@ -86,6 +86,6 @@ def _refuse_links(run: Path) -> None:
 
 def _clear_remains(run: Path) -> None:
     """Unfinished files of a killed driver; their finished forms, if any, are in place."""
-    for pattern in (".*.tmp", "trials/*/.*.tmp", ".*.wider", ".sweep.yaml.before"):
+    for pattern in (".*.tmp", "trials/*/.*.tmp", ".*.wider"):
         for path in run.glob(pattern):
             path.unlink(missing_ok=True)

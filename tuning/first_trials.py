@@ -5,12 +5,13 @@
 What a point leaves out is suggested as in any other trial.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from trainables.errors import UserError
 from tuning.checking import Shown, did_you_mean
 from tuning.space import Choice, Dimension, Int, Space, Value, contains, is_active
+from tuning.space_file import words_for
 
 
 def checked_points(points: Sequence[Mapping[str, Any]], space: Space, *, where: str) -> list[dict[str, Value]]:
@@ -47,7 +48,10 @@ def _checked(point: Mapping[str, Any], space: Space, *, what: str, where: str) -
         value = _fitted(point[name], dimension)
         if value is None:
             raise UserError(
-                f"{what}: {name} is outside its space", where=where, got=Shown(point[name]), expected=_says(dimension)
+                f"{what}: {name} is outside its space",
+                where=where,
+                got=Shown(point[name]),
+                expected=_expected(dimension),
             )
         found[name] = value[0]
     return found
@@ -68,8 +72,11 @@ def _fitted(value: Any, dimension: Dimension) -> tuple[Value] | None:
     return (int(value),) if isinstance(dimension, Int) else (float(value),)
 
 
-def _says(dimension: Dimension) -> str:
-    if isinstance(dimension, Choice):
-        return f"one of {', '.join(str(Shown(value)) for value in dimension.values)}"
-    step = f" in steps of {dimension.step:g}" if dimension.step not in (None, 1) else ""
-    return f"{dimension.low:g} to {dimension.high:g}{step}"
+def _expected(dimension: Dimension) -> str:
+    return f"one of {words_for(dimension)}" if isinstance(dimension, Choice) else words_for(dimension)
+
+
+def without(points: Sequence[Any], names: Collection[str]) -> list[Any]:
+    """The points, each once, less settings that are not explored any more; those of nothing else are no points."""
+    left = [{name: value for name, value in point.items() if name not in names} for point in points]
+    return [point for place, point in enumerate(left) if point and point not in left[:place]]

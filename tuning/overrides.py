@@ -8,24 +8,32 @@ of `search.first`, and `space.lr=…` explores one that the file fixes. Values a
 
 import copy
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError
+from trainables.files import expanded
 from trainables.settings import TrialSettings
+from trainables.urls import is_url
 from tuning.checking import SweepFileError, did_you_mean
+from tuning.first_trials import without
 from tuning.yaml_file import YamlFile, dotted, parse
 
 SECTIONS = ("data", "trial", "space", "search", "resources")
 _TRIAL_NAMES = {setting.name for setting in dataclasses.fields(TrialSettings)}
-_OTHER_PLACE = {"trial": "space", "space": "trial"}
+OTHER_PLACE = {"trial": "space", "space": "trial"}
 
 
-def apply_sets(file: YamlFile, sets: tuple[str, ...] | list[str]) -> YamlFile:
-    """The file with each `section.setting=value` put in, in their order. UserError for those that are no such."""
+def apply_sets(file: YamlFile, sets: tuple[str, ...] | list[str], *, base: Path) -> YamlFile:
+    """The file with each `section.setting=value` put in, in their order. UserError for those that are no such.
+
+    base: what the file's relative paths are seen from. Those given here are seen from the current folder.
+    """
     errors = []
     for text in sets:
         try:
-            file = _applied(file, text)
+            file = _applied(file, text, base)
         except UserError as error:
             errors.append(error)
     if errors:
@@ -33,21 +41,37 @@ def apply_sets(file: YamlFile, sets: tuple[str, ...] | list[str]) -> YamlFile:
     return file
 
 
-def _applied(file: YamlFile, text: str) -> YamlFile:
+def _applied(file: YamlFile, text: str, base: Path) -> YamlFile:
     option = f"--set {_shown(text)}"
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name:
         raise UserError("not a setting", where=option, expected="SECTION.SETTING=VALUE, such as trial.lr=0.01")
     data, _ = parse(value, name=option)
-    return put(file, _path(name, option), data, option=option)
+    path = _path(name, option)
+    if path[1:2] in (("path",), ("root",), ("weights",)):
+        data = _seen_from(base, data)
+    return put(file, path, data, option=option)
+
+
+def _seen_from(base: Path, value: Any) -> Any:
+    """A relative path, or those among choices, as `base` sees them."""
+    if isinstance(value, list):
+        return [_seen_from(base, choice) for choice in value]
+    if isinstance(value, dict) and "choices" in value:
+        return {**value, "choices": _seen_from(base, value["choices"])}
+    if not isinstance(value, str) or value in ("", "auto", "imagenet", "none") or is_url(value):
+        return value
+    if expanded(value).is_absolute() or value.startswith("~") or base.resolve() == Path.cwd():
+        return value
+    return os.path.relpath(Path.cwd() / value, base.resolve())
 
 
 def put(file: YamlFile, path: tuple[str, ...], value: Any, *, option: str) -> YamlFile:
     """The file with `value` at `path` (section first); `option` is what errors name in place of a line."""
     data = copy.deepcopy(file.data)
     lines, changed = file.lines, dict(file.changed)
-    other = data.get(_OTHER_PLACE.get(path[0], ""))
+    other = data.get(OTHER_PLACE.get(path[0], ""))
     if isinstance(other, dict) and other.pop(path[1], None) is not None and path[0] == "trial":
         _leave_out_of_first(data, path[1])
     holder = data
@@ -71,8 +95,7 @@ def _leave_out_of_first(data: dict[str, Any], setting: str) -> None:
         return
     points = search.get("first")
     if isinstance(points, list) and all(isinstance(point, dict) for point in points):
-        left = [{name: value for name, value in point.items() if name != setting} for point in points]
-        search["first"] = [point for place, point in enumerate(left) if point and point not in left[:place]]
+        search["first"] = without(points, {setting})
 
 
 def _shown(text: str, *, limit: int = 100) -> str:

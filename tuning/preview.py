@@ -15,10 +15,12 @@ from rich.console import Group
 from rich.table import Table
 
 from trainables.data.sources import ONLY_FOR
+from trainables.files import expanded
 from trainables.wording import counted
 from tuning.checking import Shown
 from tuning.crosschecks import advice
-from tuning.space import Choice, Dimension, draw
+from tuning.space import draw
+from tuning.space_file import condition_in_words, words_for
 from tuning.spec import Spec
 
 Row = tuple[str, ...]
@@ -62,7 +64,7 @@ def trial_rows(spec: Spec) -> list[Row]:
 
 def space_rows(spec: Spec) -> list[Row]:
     """Setting, its values, its condition: of the explored settings."""
-    return [(name, in_words(dimension), _condition(dimension)) for name, dimension in spec.space.items()]
+    return [(name, words_for(dimension), condition_in_words(dimension)) for name, dimension in spec.space.items()]
 
 
 def search_rows(spec: Spec) -> list[Row]:
@@ -82,25 +84,8 @@ def sample_rows(spec: Spec, count: int) -> tuple[Row, list[Row]]:
     return ("trial", *spec.space), rows
 
 
-def in_words(dimension: Dimension) -> str:
-    """`1e-05 to 0.1, log scale`; `8 to 64 in steps of 8`; `16, 32, 64`."""
-    if isinstance(dimension, Choice):
-        return ", ".join(_shown(value) for value in dimension.values)
-    text = f"{_shown(dimension.low)} to {_shown(dimension.high)}"
-    if dimension.log:
-        return f"{text}, log scale"
-    if dimension.step not in (None, 1):
-        return f"{text} in steps of {_shown(dimension.step)}"
-    return text
-
-
-def _condition(dimension: Dimension) -> str:
-    conditions = dimension.when or {}
-    return " and ".join(f"{name} is {' or '.join(map(_shown, values))}" for name, values in conditions.items())
-
-
 def _found(base: Path, value: str) -> str:
-    path = base / Path(value).expanduser()
+    path = base / expanded(value)
     return "found" if path.exists() else f"not found at {path.absolute()}"
 
 

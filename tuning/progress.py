@@ -85,7 +85,8 @@ class LiveView:
     def trial_ended(self, trial: TrialRecord) -> None:
         """Only failures scroll by; the rest is in the picture."""
         if trial.state == "failed":
-            self._live.console.print(ended_line(trial, metric=self._facts().metric), style="red", highlight=False)
+            line = ended_line(trial, metric=self._facts().metric)
+            self._live.console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def stopping(self, how: str) -> None:
         """Shown at once, and in the picture from then on."""

@@ -8,6 +8,7 @@ likeliest("digits")                 # "resnet18.yaml", which is on them
 from pathlib import Path
 
 from trainables.errors import UserError
+from trainables.files import expanded
 from tuning.checking import nearest
 
 _FOLDER = Path(__file__).parent / "spaces"
@@ -24,7 +25,7 @@ def find_space(text: str) -> Path:
 
     Raises UserError, with the nearest name, where there is neither.
     """
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_file():
         return path
     ready = ready_files()

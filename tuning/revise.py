@@ -1,14 +1,14 @@
 """Takes up a sweep with changes: those that keep its history valid are made, others are refused.
 
-    for line in revise(run, Revision(trials=50)):
-        print(line)                     # what is different from when the sweep was last at work
+    revised = revise(run, Revision(trials=50))
+    print(revised.lines)                # what is different from when the sweep was last at work
+    revised.keep()                      # once all that can be wrong with it was looked at
 
 The user may also edit the `sweep.yaml` in the run's folder. What counts there is what was changed in it: the record
 has the file as it was, and the command line's options of the time stay in force.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from reports.sweep import Sweep
 from trainables.errors import UserError
 from trainables.files import write_json
 from tuning.crosschecks import advice
-from tuning.space import Choice, Dimension, contains, distribution
+from tuning.edited import edited
+from tuning.space import Choice, Dimension, contains, distribution, leads_to
+from tuning.space_file import condition_in_words, words_for
 from tuning.spec import Spec
-from tuning.spec_file import load_spec
 from tuning.versions import current_versions
+from tuning.yaml_file import parse, read_text, read_yaml
 
 # What may change without making the trials there are any less comparable. The pictures' content is checked by itself.
 FREE: dict[str, set[str]] = {
@@ -43,42 +45,67 @@ class Revision:
     workers: int | None = None
 
 
-def revise(run: Path, revision: Revision) -> list[str]:
-    """Brings a run's record up to date; the caller holds the run.
+@dataclass(frozen=True)
+class Revised:
+    """A sweep with its changes: what it is then, and what differs from when it was last at work, a line each.
 
-    Returns:
-        What differs from when the sweep was last at work, a line each.
+    Nothing of it is in the run's folder before `keep`.
+    """
+
+    spec: Spec
+    lines: list[str]
+    _run: Path
+    _text: str
+
+    def keep(self) -> None:
+        """Brings the run's record up to date; from then on the sweep is this one. The caller holds the run."""
+        sweep = Sweep.open(self._run)
+        record, before = sweep.record, _spec_of(sweep)
+        ledger = sweep.ledger(writable=True)
+        if before.space != self.spec.space:
+            ledger = ledger.with_distributions({name: distribution(d) for name, d in self.spec.space.items()})
+        if ledger.outcome() == "errors":
+            ledger.forgive_errors()
+        if self.lines or self._text != record["file"]:
+            outdated = advice(before)
+            changed = {
+                "spec": self.spec.to_json(),
+                "file": self._text,
+                "versions": current_versions(),
+                "changes": [*record.get("changes", []), *self.lines],
+                "notes": [*(note for note in record["notes"] if note not in outdated), *advice(self.spec)],
+            }
+            write_json(self._run / RECORD, {**record, **changed})
+
+
+def revise(run: Path, revision: Revision) -> Revised:
+    """The sweep as it is to go on: with what was edited in its file, and what the command line asks for.
 
     Raises:
         UserError: a change that would make the history worthless, or fewer trials than there are.
     """
     sweep = Sweep.open(run)
-    record = sweep.record
-    spec = Spec.from_json(record["spec"], base=Path(record["base"]))
-    text = (run / "sweep.yaml").read_text(encoding="utf-8")
-    revised = spec if text == record["file"] else _edited(spec, record["file"], run / "sweep.yaml")
+    record, spec = sweep.record, _spec_of(sweep)
+    file = run / "sweep.yaml"
+    text = read_text(file)
+    revised = spec
+    if text != record["file"]:
+        before, _ = parse(record["file"], name=str(file))
+        revised = edited(spec, before=before, after=read_yaml(file), record=str(run / RECORD))
     revised = _asked(revised, revision)
     changes = _changes(spec, revised)
-    ledger = sweep.ledger(writable=True)
-    _check(changes, revised, ledger, record, run)
-    if spec.space != revised.space:
-        ledger = ledger.with_distributions({name: distribution(d) for name, d in revised.space.items()})
-    if ledger.outcome() == "errors":
-        ledger.forgive_errors()
-    versions = current_versions()
+    _check(changes, revised, sweep.ledger(), run)
     lines = [f"{change.where} was {change.old}, is {change.new}" for change in changes]
     lines += [
         f"{name} was {record['versions'].get(name)}, is {now}: later epochs may differ in their last digits"
-        for name, now in versions.items()
+        for name, now in current_versions().items()
         if record["versions"].get(name) != now
     ]
-    if lines or text != record["file"]:
-        outdated = advice(spec)
-        notes = [*(note for note in record["notes"] if note not in outdated), *advice(revised)]
-        history = [*record.get("changes", []), *lines]
-        changed = {"spec": revised.to_json(), "file": text, "versions": versions, "changes": history, "notes": notes}
-        write_json(run / RECORD, {**record, **changed})
-    return lines
+    return Revised(revised, lines, run, text)
+
+
+def _spec_of(sweep: Sweep) -> Spec:
+    return Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
 
 
 @dataclass(frozen=True)
@@ -87,40 +114,6 @@ class _Change:
     old: Any
     new: Any
     allowed: bool
-
-
-def _edited(spec: Spec, before: str, file: Path) -> Spec:
-    """The sweep with what was changed in its file; the command line's options of the time stay where nothing was."""
-    original = file.with_name(".sweep.yaml.before")
-    original.write_text(before, encoding="utf-8")
-    try:
-        old, new = load_spec(original, base=spec.base), load_spec(file, base=spec.base)
-    finally:
-        original.unlink()
-    sections = {
-        name: dataclasses.replace(getattr(spec, name), **_differences(getattr(old, name), getattr(new, name)))
-        for name in ("data", "search", "resources")
-    }
-    return dataclasses.replace(
-        spec,
-        **sections,
-        trial=_merged(spec.trial, old.trial, new.trial),
-        space=_merged(spec.space, old.space, new.space),
-    )
-
-
-def _differences(old: Any, new: Any) -> dict[str, Any]:
-    return {
-        field.name: getattr(new, field.name)
-        for field in dataclasses.fields(old)
-        if getattr(old, field.name) != getattr(new, field.name)
-    }
-
-
-def _merged(now: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    gone = old.keys() - new.keys()
-    changed = {name: value for name, value in new.items() if old.get(name) != value}
-    return {**{name: value for name, value in now.items() if name not in gone}, **changed}
 
 
 def _asked(spec: Spec, revision: Revision) -> Spec:
@@ -159,11 +152,11 @@ def is_wider(old: Dimension, new: Dimension) -> bool:
     if isinstance(old, Choice) or isinstance(new, Choice) or type(old) is not type(new):
         return False
     same_scale = old.log == new.log and old.step == new.step
-    on_grid = not old.step or float((old.low - new.low) / old.step).is_integer()
+    on_grid = not old.step or leads_to(new.low, old.low, old.step)
     return same_scale and on_grid and new.low <= old.low and new.high >= old.high
 
 
-def _check(changes: list[_Change], revised: Spec, ledger: Ledger, record: dict[str, Any], run: Path) -> None:
+def _check(changes: list[_Change], revised: Spec, ledger: Ledger, run: Path) -> None:
     refused = [change for change in changes if not change.allowed]
     if refused:
         listed = "; ".join(f"{change.where} was {change.old}, is {change.new}" for change in refused)
@@ -182,6 +175,5 @@ def _check(changes: list[_Change], revised: Spec, ledger: Ledger, record: dict[s
 def _shown(dimension: Dimension | None) -> str:
     if dimension is None:
         return "not explored"
-    if isinstance(dimension, Choice):
-        return f"[{', '.join(str(value) for value in dimension.values)}]"
-    return f"{dimension.low:g} to {dimension.high:g}"
+    words = f"[{words_for(dimension)}]" if isinstance(dimension, Choice) else words_for(dimension)
+    return f"{words} when {condition_in_words(dimension)}" if dimension.when else words

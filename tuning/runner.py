@@ -107,16 +107,16 @@ def _run(
     follow: Callable[[], None],
 ) -> str | None:
     """One life of the driver. Returns how the sweep ended, None when it was interrupted."""
+    ray = session()
+    packing = packing_for(spec, ray, fits=ledger.fits_a_gpu(), left=_left(ledger, spec))
+    ray.room(trial_resources(spec, packing))
+    for line in prepared(ray, sweep.seen_at):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def places() -> int:
+        return ray.limit(trial_resources(spec, packing), workers=spec.resources.workers)
+
     with Signals() as signals:
-        ray = session()
-        packing = packing_for(spec, ray, fits=ledger.fits_a_gpu(), left=_left(ledger, spec))
-        ray.room(trial_resources(spec, packing))
-        for line in prepared(ray, sweep.seen_at):
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-        def places() -> int:
-            return ray.limit(trial_resources(spec, packing), workers=spec.resources.workers)
-
         if mirror:
             mirror.check()  # the conductor begins by removing what this driver's ledger does not know
         conductor = Conductor(
@@ -270,6 +270,7 @@ def _leave(run: str, session: RaySession, console: Console, reason: str) -> None
     """Ends the process here and now; the ledger has all that can be gone on with."""
     here = "   (on this machine: its last epochs may not be at home)" if is_url(run) else ""
     lines = f"\ninterrupted: {reason}\ngo on   tune resume {shlex.quote(run)}{here}"
+    console.show_cursor(True)  # which the live view hid
     console.print(lines, markup=False, highlight=False, soft_wrap=True)
     clear_session(session.folder)
     os._exit(exit_codes.INTERRUPTED)

@@ -59,10 +59,11 @@ class SeededSampler(BaseSampler):
     Args:
         make: builds the underlying sampler from a seed below 2**32.
         seed: the sweep's seed.
+        startup: how many ended trials the sampler waits for before it learns.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], *, seed: int) -> None:
-        self._make, self._seed = make, seed
+    def __init__(self, make: Callable[[int], BaseSampler], *, seed: int, startup: int = 0) -> None:
+        self._make, self._seed, self._startup = make, seed, startup
         self._joint: tuple[int, BaseSampler] | None = None
         self._window: Window | None = None
 
@@ -89,7 +90,7 @@ class SeededSampler(BaseSampler):
     def _seen(self, study: Study) -> Study:
         """The study, as far as a sampler looks."""
         if self._window is None or self._window.study is not study:
-            self._window = Window(study)
+            self._window = Window(study, least=self._startup)
         return cast("Study", self._window)
 
 
@@ -137,7 +138,8 @@ class SuccessiveHalving(BasePruner):
 
 def build_sampler(search: SearchSettings) -> BaseSampler:
     """The sampler of a sweep, by its name."""
-    return SeededSampler(partial(SAMPLERS[search.sampler], search), seed=search.seed)
+    make = partial(SAMPLERS[search.sampler], search)
+    return SeededSampler(make, seed=search.seed, startup=search.startup_trials)
 
 
 def build_pruner(search: SearchSettings) -> BasePruner:

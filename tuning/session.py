@@ -21,6 +21,7 @@ from tuning.address import use_token
 from tuning.ahead import Ahead
 from tuning.revise import Revision
 from tuning.screen import Screen, screen_apart
+from tuning.signals import not_ignored
 from tuning.spec import Spec
 
 if TYPE_CHECKING:
@@ -111,7 +112,10 @@ def _outages_told(screen: Screen, *, quiet: bool) -> Iterator[None]:
 def _signals_interrupt() -> Iterator[None]:
     """SIGTERM and SIGHUP interrupt like SIGINT, so that what was begun is cleared away. While trials run, the runner's
     own handlers are in force."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in found.items() if not_ignored(handler)}
+    for number in before:
+        signal.signal(number, _interrupt)
     try:
         yield
     finally:

@@ -38,7 +38,7 @@ from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore
 from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
-from trainables.files import flush_folder, replaced, write_json
+from trainables.files import expanded, flush_folder, replaced, write_json
 from trainables.hardware import describing_hardware
 from trainables.models.build import foreseen
 from trainables.models.weights import Weights, resolve_weights
@@ -139,14 +139,17 @@ def _database(spec: Spec, record: Mapping[str, Any]) -> "Iterator[Database | Non
         raise
 
 
-def open_sweep(run: Path, *, console: Console) -> tuple[Sweep, Spec, PixelStore]:
+def open_sweep(run: Path, *, console: Console, spec: Spec | None = None) -> tuple[Sweep, Spec, PixelStore]:
     """A run's record, what it was told to do, and its pictures, which must be the ones it began with.
+
+    Args:
+        spec: what it is to do instead, when that has changed since it was recorded.
 
     Raises:
         UserError: the pictures or the starting weights are no longer what they were.
     """
     sweep = Sweep.open(run)
-    spec = Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
+    spec = spec or Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
     data = sweep.record["data"]
     _, store = _open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
     if store.fingerprint != data["fingerprint"]:
@@ -244,7 +247,7 @@ def _keep_exported(weights: Mapping[str, dict[str, Any]], base: Path, folder: Pa
     """
     for name, by_model in weights.items():
         for known in by_model.values():
-            if known["kind"] != "file" or not (base / Path(name).expanduser()).is_dir():
+            if known["kind"] != "file" or not (base / expanded(name)).is_dir():
                 continue
             path, copy = Path(known["path"]), f"start-{known['digest'][:12]}"
             if path.name == f"{copy}.safetensors":

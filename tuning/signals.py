@@ -9,6 +9,11 @@ import time
 from typing import Any
 
 
+def not_ignored(handler: Any) -> bool:
+    """Whether a signal is not to be left alone: `nohup` has the programs it starts ignore SIGHUP."""
+    return handler is not signal.SIG_IGN
+
+
 class Signals:
     """SIGINT, SIGTERM and SIGHUP ask the sweep to stop after the epochs at work; a second SIGINT stops it at once."""
 
@@ -21,7 +26,8 @@ class Signals:
         self._before: dict[str, Any] = {}
 
     def __enter__(self) -> "Signals":
-        self._before = {name: signal.getsignal(getattr(signal, name)) for name in self.NAMES if hasattr(signal, name)}
+        found = {name: signal.getsignal(getattr(signal, name)) for name in self.NAMES}
+        self._before = {name: handler for name, handler in found.items() if name == "SIGINT" or not_ignored(handler)}
         self.listen()
         return self
 

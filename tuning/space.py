@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -82,6 +83,11 @@ def is_active(dimension: Dimension, params: Mapping[str, Any]) -> bool:
 def contains(values: tuple[Value, ...] | list[Value], value: Any) -> bool:
     """Membership by type and value: `True` is not `1`, `1` is not `1.0`."""
     return any(type(value) is type(known) and value == known for known in values)
+
+
+def leads_to(low: float, high: float, step: float) -> bool:
+    """Whether whole steps lead from one end to the other; in decimal, as written: 0.3 is three steps of 0.1."""
+    return (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)) == 0
 
 
 def draw(space: Space, rng: random.Random) -> dict[str, Value]:

@@ -15,11 +15,24 @@ from typing import Any
 
 from trainables.settings import TrialSettings, in_words
 from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, is_number, kinds_of
-from tuning.space import Choice, Dimension, Float, Int, Space, Value, combinations, contains, points, with_parents
+from tuning.space import (
+    Choice,
+    Dimension,
+    Float,
+    Int,
+    Space,
+    Value,
+    combinations,
+    contains,
+    leads_to,
+    points,
+    with_parents,
+)
 from tuning.yaml_file import KeyPath, YamlFile
 
 MAX_CHOICES = 1000
 MAX_COMBINATIONS = 100_000
+MAX_STEPS = 1_000_000
 _RANGE_KEYS = ("low", "high", "log", "step", "when")
 _CHOICE_KEYS = ("choices", "when")
 _FORMS = "a range {low: …, high: …} or a list of choices"
@@ -56,6 +69,39 @@ def read_space(file: YamlFile, *, trial: Mapping[str, Any], problems: Problems) 
         if when is not None:
             conditions[name] = when
     return _in_order(file, space, conditions, problems)
+
+
+def entry_of(dimension: Dimension) -> Any:
+    """What a sweep file has under `space:` for a dimension: plain YAML."""
+    when = {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
+    if isinstance(dimension, Choice):
+        return {"choices": list(dimension.values), **when} if when else list(dimension.values)
+    entry = {"low": dimension.low, "high": dimension.high, **when}
+    if dimension.log:
+        return {**entry, "log": True}
+    return {**entry, "step": dimension.step} if dimension.step not in (None, 1) else entry
+
+
+def words_for(dimension: Dimension) -> str:
+    """`1e-05 to 0.1, log scale`; `8 to 64 in steps of 8`; `16, 32, 64`."""
+    if isinstance(dimension, Choice):
+        return ", ".join(map(_exactly, dimension.values))
+    text = f"{_exactly(dimension.low)} to {_exactly(dimension.high)}"
+    if dimension.log:
+        return f"{text}, log scale"
+    return text if dimension.step in (None, 1) else f"{text} in steps of {_exactly(dimension.step)}"
+
+
+def condition_in_words(dimension: Dimension) -> str:
+    """`optimizer is adam or adamw`; empty where there is none."""
+    conditions = dimension.when or {}
+    return " and ".join(f"{name} is {' or '.join(map(_exactly, values))}" for name, values in conditions.items())
+
+
+def _exactly(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return value if isinstance(value, str) else repr(Shown(value))
 
 
 def _dimension(name: str, entry: Any) -> Dimension:
@@ -139,9 +185,10 @@ def _step(step: Any, low: Any, high: Any, path: KeyPath, *, whole: bool, log: bo
         raise _EntryError(path, "a range has either log or step", got=step, hint="remove one of the two")
     if step <= 0:
         raise _EntryError(path, "out of range", got=step, expected="whole number ≥ 1" if whole else "number > 0")
-    # In decimal, as written: 0.3 is three steps of 0.1.
     span, stride = Decimal(str(high)) - Decimal(str(low)), Decimal(str(step))
-    if span % stride:
+    if span / stride > MAX_STEPS:
+        raise _EntryError(path, "too many steps", got=step, expected=f"at most {MAX_STEPS:,}", hint="leave step out")
+    if not leads_to(low, high, step):
         reached = Decimal(str(low)) + span // stride * stride
         hint = f"the last step ends at {reached.normalize():f}" if span > stride else "it is wider than the range"
         raise _EntryError(path, "the step does not lead from low to high", got=step, hint=hint)

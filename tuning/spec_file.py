@@ -7,7 +7,6 @@ default, and what is in both is a mistake. All mistakes of a file are found befo
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from trainables.settings import TrialSettings
 from trainables.tasks import METRICS_OF
 from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, nearest
 from tuning.crosschecks import check_together
-from tuning.first_trials import checked_points
+from tuning.first_trials import checked_points, without
 from tuning.named_files import check_files
 from tuning.overrides import SECTIONS, apply_sets, put
 from tuning.ready import base_of
@@ -47,7 +46,8 @@ def load_spec(
     Raises UserError, one line for each mistake, in the file's order.
     """
     path = Path(path)
-    file = apply_sets(read_yaml(path), sets)
+    base = base_of(path) if base is None else base
+    file = apply_sets(read_yaml(path), sets, base=base)
     options = {
         ("search", "trials"): trials,
         ("trial", "epochs"): epochs,
@@ -57,7 +57,7 @@ def load_spec(
     for key, value in options.items():
         if value is not None:
             file = put(file, key, value, option=f"--{key[1]} {value}")
-    return read_spec(file, base=base_of(path) if base is None else base, files=files)
+    return read_spec(file, base=base, files=files)
 
 
 def read_spec(file: YamlFile, *, base: Path, files: bool = False) -> Spec:
@@ -121,21 +121,10 @@ class _Reader:
                 self._suspect((section,), name, hints)
                 continue
             try:
-                values[name] = self._from_here(key, checked(value, hints[name]))
+                values[name] = checked(value, hints[name])
             except UnfitError as unfit:
                 self._add(key, unfit.what, got=Shown(value), expected=unfit.expected, hint=unfit.hint)
         return values
-
-    def _from_here(self, key: KeyPath, value: Any) -> Any:
-        """A path that came by `--set` is seen from the current folder: as seen from `base`, then."""
-        is_path = key in (("data", "path"), ("data", "root")) or (
-            key == ("trial", "weights") and value not in ("auto", "imagenet", "none")
-        )
-        if not is_path or key not in self.file.changed or value is None or Path(value).expanduser().is_absolute():
-            return value
-        if self.base.resolve() == Path.cwd():
-            return value
-        return os.path.relpath(Path.cwd() / value, self.base.resolve())
 
     def _names_of_space(self) -> None:
         hints = hints_of(TrialSettings)
@@ -207,10 +196,11 @@ class _Reader:
             )
 
     def _with_first_trials(self, spec: Spec) -> Spec:
-        """The points of `search.first` in the types of the space."""
+        """The points of `search.first` in the types of the space, less what the command line left out of that."""
         key: KeyPath = ("search", "first")
+        points = without(spec.search.first or [], self.file.data["space"].keys() - spec.space.keys())
         try:
-            points = checked_points(spec.search.first or [], spec.space, where=self.file.where(key))
+            points = checked_points(points, spec.space, where=self.file.where(key))
         except UserError as error:
             self.problems.add(error, self.file, key)
             return spec

@@ -24,8 +24,9 @@ LATEST = 500
 class Window:
     """Stands for its study where a sampler asks for the trials. Which it shows depends on what is recorded alone."""
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
+    def __init__(self, study: Study, *, least: int = 0) -> None:
+        """`least`: as many of the latest are shown at the least, where a sampler counts them."""
+        self.study, self._most = study, max(LATEST, least)
         self._history = History(study)
         self._latest: list[FrozenTrial] = []
         self._best: list[FrozenTrial] = []
@@ -51,7 +52,7 @@ class Window:
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return
         bisect.insort(self._latest, trial, key=lambda t: t.number)
-        del self._latest[:-LATEST]
+        del self._latest[: -self._most]
         if trial.state == TrialState.COMPLETE:
             bisect.insort(self._best, trial, key=self._rank)
             del self._best[BEST:]

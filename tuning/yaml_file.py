@@ -82,7 +82,7 @@ class YamlFile:
 def read_yaml(path: Path | str) -> YamlFile:
     """The file as data with lines. Raises UserError (`file:line: …`) for all that is wrong with it."""
     path = Path(path)
-    data, lines = parse(_text(path), name=str(path))
+    data, lines = parse(read_text(path), name=str(path))
     if data is None:
         raise UserError("the file is empty", where=str(path), hint="`tune init` copies out a file to start from")
     if not isinstance(data, dict):
@@ -122,7 +122,8 @@ def parse(text: str, *, name: str) -> tuple[Any, dict[KeyPath, int]]:
     return data, lines
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A sweep file's text. UserError for what cannot be read, is too large or no UTF-8."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)

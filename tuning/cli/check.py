@@ -34,6 +34,6 @@ def check(space: str, sample: int, sets: tuple[str, ...], **numbers: float | Non
     console = Console(markup=False, highlight=False)
     console.print(preview(spec, sample=sample))
     changes = [part for text in sets for part in ("--set", text)]
-    changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", f"{number:g}")]
+    changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", str(number))]
     command = shlex.join(["tune", "search", "--space", space, *changes])
     console.print(f"{space} is valid. Run it: {command}", soft_wrap=True)

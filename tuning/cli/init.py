@@ -1,5 +1,6 @@
 """`tune init [NAME]`: list the ready sweep files, or copy one out to edit."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -41,4 +42,5 @@ def init(name: str | None, output: Path | None, force: bool) -> None:
         raise UserError("no such folder", where=str(target.parent))
     with replaced(target) as temporary:
         temporary.write_bytes(source.read_bytes())
-    click.echo(f"Wrote {target}. Edit it, then: tune check {target}; tune search --space {target}")
+    file = shlex.quote(str(target))
+    click.echo(f"Wrote {target}. Edit it, then: tune check {file}; tune search --space {file}")

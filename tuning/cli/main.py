@@ -5,6 +5,7 @@ Commands are loaded when they are called, so `tune --help` needs neither torch n
 
 import atexit
 import difflib
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -67,8 +68,11 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            for line in str(error).splitlines():
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
+            told = error if isinstance(error, UserError) else f"too long for a path: got {error.filename!r}"
+            for line in str(told).splitlines():
                 click.echo(f"tune: {line}", err=True)
             ctx.exit(exit_codes.USER_ERROR)
         except KeyboardInterrupt:

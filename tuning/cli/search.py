@@ -38,6 +38,7 @@ def search(
     from reports.runs import check_new
     from tuning.ready import base_of, find_space
     from tuning.spec_file import load_spec
+    from tuning.yaml_file import read_text
 
     path = find_space(space)
     spec = load_spec(
@@ -48,5 +49,4 @@ def search(
 
     from tuning.session import start
 
-    text = path.read_text(encoding="utf-8")
-    sys.exit(start(spec, text=text, name=name, runs=runs, quiet=quiet, address=address))
+    sys.exit(start(spec, text=read_text(path), name=name, runs=runs, quiet=quiet, address=address))

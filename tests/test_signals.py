@@ -1,0 +1,40 @@
+"""What a driver hears of the operating system, and what it is told to leave alone."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tuning.session import _signals_interrupt
+from tuning.signals import Signals
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP is ignored, as under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_signals_are_heard_and_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (signals.asked, signals.at_once) == ("SIGTERM", False)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.at_once
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_before_trials_run_they_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt), _signals_interrupt():
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_nohup_holds(hangup: None) -> None:
+    with _signals_interrupt(), Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.asked is None
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
