@@ -23,10 +23,9 @@ EVALUATION_BATCH = 64
 
 def floor(work: Work, folder: Path) -> Score:
     """All configurations of the work, one after the other in as many processes as there are cores."""
-    started = time.perf_counter()
     with ProcessPoolExecutor(work.cpus, mp_context=get_context("spawn")) as processes:
         seconds = list(processes.map(steps, work.configs(), [work] * work.trials))
-    return Score(len(seconds), None, time.perf_counter() - started, sum(seconds))
+    return Score(len(seconds), None, sum(seconds), work.cpus)
 
 
 def steps(config: Config, work: Work) -> float:

@@ -2,7 +2,7 @@
 
 file = write_sweep_file(work, folder / "sweep.yaml", search={"pruner": "none"}, first=work.configs())
 subprocess.run(search_command(file, runs=folder))
-score_of(folder / "sweep", wall_s=31.4)
+score_of(folder / "sweep")
 """
 
 import sys
@@ -73,9 +73,9 @@ def search_command(file: Path, *, runs: Path, workers: int) -> list[str]:
     return [*tune, "--space", str(file), "--runs", str(runs), "--workers", str(workers), "--quiet"]
 
 
-def score_of(run: Path, *, wall_s: float) -> Score:
+def score_of(run: Path) -> Score:
     """What came of a finished run."""
     ledger = Sweep.open(run).ledger()
     best = ledger.best()
     trials_s = sum(trial.seconds for trial in ledger.trials())
-    return Score(ledger.counts().get("complete", 0), None if best is None else best.value, wall_s, trials_s)
+    return Score(ledger.counts().get("complete", 0), None if best is None else best.value, trials_s)

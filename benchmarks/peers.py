@@ -146,13 +146,14 @@ def _accuracy(network: nn.Module, loader: DataLoader, device: torch.device) -> f
 def ray_trainable(config: Config) -> None:
     """The loop as Ray Tune's function trainable."""
     torch.set_num_threads(1)
+    started = time.perf_counter()
     for metrics, _ in train_one(config, Work(**config["work"])):
-        tune.report(metrics)
+        tune.report({**metrics, "seconds": time.perf_counter() - started})
 
 
 def nothing(config: Config) -> None:
     """A trial that does no work."""
-    tune.report({"val_accuracy": 0.5})
+    tune.report({"val_accuracy": 0.5, "seconds": 0.0})
 
 
 def with_ray_tune(work: Work, folder: Path) -> Score:
@@ -170,7 +171,6 @@ def nothing_with_ray_tune(work: Work, folder: Path) -> Score:
 
 
 def _tuned(trainable: Callable, work: Work, folder: Path, *, tune_config: dict, param_space: dict) -> Score:
-    started = time.perf_counter()
     ray.init(address="local", num_cpus=work.cpus, include_dashboard=False, log_to_driver=False)
     trials = at_once(work)
     gpus = 1 / trials if wants_gpu(work) else 0
@@ -187,8 +187,11 @@ def _tuned(trainable: Callable, work: Work, folder: Path, *, tune_config: dict, 
     assert history is not None
     best = history["val_accuracy"].max()
     finished = len(results) - results.num_errors
+    seconds = sum(
+        result.metrics["seconds"] for result in map(results.__getitem__, range(len(results))) if result.metrics
+    )
     ray.shutdown()
-    return Score(finished, float(best), time.perf_counter() - started)
+    return Score(finished, float(best), seconds, trials)
 
 
 def with_optuna(work: Work, folder: Path) -> Score:
@@ -203,18 +206,20 @@ def nothing_with_optuna(work: Work, folder: Path) -> Score:
 
 
 def _optimized(value_of: Callable[[Config], float], work: Work) -> Score:
-    started = time.perf_counter()
+    seconds: list[float] = []
 
     def objective(trial: optuna.Trial) -> float:
-        return value_of(
-            {
-                "lr": trial.suggest_float("lr", *LR, log=True),
-                "batch_size": trial.suggest_categorical("batch_size", BATCH_SIZES),
-                "momentum": trial.suggest_float("momentum", *MOMENTUM),
-                "gamma": trial.suggest_float("gamma", *GAMMA),
-                "freeze": trial.suggest_categorical("freeze", work.freeze),
-            }
-        )
+        config = {
+            "lr": trial.suggest_float("lr", *LR, log=True),
+            "batch_size": trial.suggest_categorical("batch_size", BATCH_SIZES),
+            "momentum": trial.suggest_float("momentum", *MOMENTUM),
+            "gamma": trial.suggest_float("gamma", *GAMMA),
+            "freeze": trial.suggest_categorical("freeze", work.freeze),
+        }
+        started = time.perf_counter()
+        value = value_of(config)
+        seconds.append(time.perf_counter() - started)
+        return value
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
@@ -222,4 +227,4 @@ def _optimized(value_of: Callable[[Config], float], work: Work) -> Score:
         study.enqueue_trial(config)
     study.optimize(objective, n_trials=work.trials, n_jobs=at_once(work))
     finished = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials)
-    return Score(finished, study.best_value, time.perf_counter() - started)
+    return Score(finished, study.best_value, sum(seconds), at_once(work))

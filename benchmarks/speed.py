@@ -5,8 +5,8 @@
 
 Every contestant runs in a fresh process with empty caches, on the same configurations, epochs, pictures and cores; its
 wall time is that of the whole process, from start to exit. With `--peer-trials` the peers, whose trials all cost the
-same, run only so many of them, and their time is scaled up to all: such figures begin with `~`. A measurement, not a
-test: nothing passes or fails.
+same, run only so many of them, and what these took inside is counted as often as it takes to come to all: such figures
+begin with `~`. A measurement, not a test: nothing passes or fails.
 """
 
 import dataclasses
@@ -169,7 +169,7 @@ def digits_file(folder: Path) -> Path:
 def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> dict[str, Any]:
     """One contestant's wall time and score; None for the score when it failed, with the end of what it said.
 
-    trials: run only so many, and scale what they took to all of the work's.
+    trials: run only so many, and add what the others would take in them, as many side by side.
     """
     scaled = trials is not None and trials < work.trials
     run = dataclasses.replace(work, trials=trials) if scaled and trials else work
@@ -189,15 +189,17 @@ def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> 
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
         wall_s = time.perf_counter() - started
     if searches and not done.returncode:
-        score_file.write_text(json.dumps(dataclasses.asdict(score_of(folder / "sweep", wall_s=wall_s))))
+        score_file.write_text(json.dumps(dataclasses.asdict(score_of(folder / "sweep"))))
     if done.returncode or not score_file.exists():
         print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
         return {"wall_s": wall_s, "score": None}
     score = Score(**json.loads(score_file.read_text(encoding="utf-8")))
     if score.trials != run.trials:
         print(f"{name} finished {score.trials} of {run.trials} trials:\n{done.stderr[-2000:]}", file=sys.stderr)
-    # Imports and such are paid once, however many trials there are.
-    total_s = wall_s + score.sweep_s * (work.trials / run.trials - 1)
+    total_s = wall_s
+    if scaled:
+        assert score.trials_s is not None
+        total_s += score.trials_s / score.at_once * (work.trials / run.trials - 1)
     return {
         "wall_s": total_s,
         "measured_s": wall_s,

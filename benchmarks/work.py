@@ -74,11 +74,10 @@ class Score:
     """What a contestant made of the work.
 
     trials: how many finished. best: the best validation accuracy of any epoch, None where nothing is trained.
-    sweep_s: seconds from the first call of the sweep to its result, imports left out. trials_s: seconds inside the
-    trials, all together, where that is known.
+    trials_s: seconds inside the trials, all together, where that is known. at_once: how many of them ran side by side.
     """
 
     trials: int
     best: float | None
-    sweep_s: float
     trials_s: float | None = None
+    at_once: int = 1

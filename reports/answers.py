@@ -118,6 +118,7 @@ def winner_file(sweep: Sweep, trial: TrialRecord) -> str:
     base = Path(sweep.record["base"])
     data = _changed(spec["data"], DataSettings())
     data |= {name: str(_absolute(data[name], base=base)) for name in ("path", "root") if data.get(name)}
+    data["keep_px"] = sweep.record["data"]["short_side"]
     settings = {**trial.settings, "weights": _weights(sweep, trial.settings, base=base)}
     document = {
         "data": {"source": spec["data"]["source"], **data},

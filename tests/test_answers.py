@@ -14,6 +14,7 @@ from reports.sweep import Sweep
 from reports.write import write_report
 from runs import Planned, make_run
 from trainables.settings import TrialSettings
+from tuning.setup import short_side
 from tuning.spec_file import load_spec
 
 
@@ -89,6 +90,20 @@ def test_the_winner_file_is_a_sweep_file_of_that_one_trial(tmp_path: Path) -> No
     assert (spec.search.trials, spec.space) == (1, {})
     assert spec.settings_for({}) == TrialSettings(**best.settings)
     assert spec.settings_for({}).lr == 0.00012345
+
+
+def test_the_winner_file_keeps_pictures_at_the_sweeps_size(tmp_path: Path) -> None:
+    """Other trials may have wanted larger ones, and views are cut from what is kept."""
+    sweep = Sweep.open(make_run(tmp_path, trials=planned(0.5)))
+    own = short_side(load_spec(_written(sweep, tmp_path)))
+    sweep.record["data"]["short_side"] = own + 100
+    assert short_side(load_spec(_written(sweep, tmp_path))) == own + 100
+
+
+def _written(sweep: Sweep, folder: Path) -> Path:
+    path = folder / "best.yaml"
+    path.write_text(winner_file(sweep, sweep.ledger().best()))
+    return path
 
 
 def test_the_winner_file_finds_pictures_and_weights_from_anywhere(tmp_path: Path) -> None:

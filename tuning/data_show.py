@@ -24,13 +24,13 @@ from trainables.data.parallel import ordered_map
 from trainables.data.pixels import build_store, picture_digests
 from trainables.data.sources import read_catalog
 from trainables.data.store import PixelStore
-from trainables.data.transforms import short_side_for
 from trainables.errors import UserError
 from trainables.files import expanded
 from trainables.settings import TrialSettings
 from trainables.wording import counted
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
+from tuning.setup import short_side
 from tuning.spec import Spec
 from tuning.spec_file import load_spec, read_spec
 from tuning.yaml_file import YamlFile
@@ -125,7 +125,7 @@ def look(spec: Spec, *, console: Console) -> Look:
         task = progress.add_task("", total=None)
         store = build_store(
             catalog,
-            short_side=short_side_for(settings.image_size, settings.center_crop),
+            short_side=short_side(spec),
             cache=cache_folder(),
             on_bad_image="skip",
             progress=lambda done, total: progress.update(task, completed=done, total=total),

@@ -89,7 +89,7 @@ def _record(
     """All that a sweep is of: the file as given, what it stands for, and what it was found to be about. Errors as
     `create_sweep`. `hardware` is asked for when the pictures and weights are there, since it may have to wait."""
     began = time.monotonic()
-    catalog, store = _open_pictures(spec.data, spec.base, short_side=_short_side(spec), console=console)
+    catalog, store = _open_pictures(spec.data, spec.base, short_side=short_side(spec), console=console)
     doubts = [printable(line) for line in duplicates(catalog, picture_digests(catalog, cache=cache_folder()))]
     for line in doubts:
         console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -160,11 +160,11 @@ def open_sweep(run: Path, *, console: Console, spec: Spec | None = None) -> tupl
             expected=data["fingerprint"][:12],
             hint="put them back, or start a new sweep with --name",
         )
-    if _short_side(spec) > data["short_side"]:
+    if short_side(spec) > data["short_side"]:
         raise UserError(
             "the pictures are kept at a smaller size than the wider space wants",
             where="space.image_size",
-            got=f"{_short_side(spec)} pixels",
+            got=f"{short_side(spec)} pixels",
             expected=f"at most {data['short_side']} pixels, from when the sweep began",
             hint="start a new sweep with --name for larger pictures",
         )
@@ -211,10 +211,11 @@ def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: 
     return catalog, store
 
 
-def _short_side(spec: Spec) -> int:
-    """Pictures are kept at the largest size that any trial may want."""
+def short_side(spec: Spec) -> int:
+    """Pictures are kept at the largest size that any trial may want, or at a larger one that was asked for."""
     sizes = (spec.settings_for(params) for params in combinations(spec.space, {"image_size", "center_crop"}))
-    return max(short_side_for(settings.image_size, settings.center_crop) for settings in sizes)
+    wanted = (short_side_for(settings.image_size, settings.center_crop) for settings in sizes)
+    return max(*wanted, spec.data.keep_px or 0)
 
 
 def _check_compiler(spec: Spec) -> None:

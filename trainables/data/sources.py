@@ -134,6 +134,14 @@ class DataSettings:
         Literal["error", "skip"],
         Doc("Pictures that cannot be read: `error` lists them before the first trial, `skip` leaves them out."),
     ] = "error"
+    keep_px: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Doc(
+            "Keep the decoded pictures with a shorter side of at least so many pixels; empty for what validation needs"
+            " (256 at `image_size: 224`). `standard` and `strong` cut their random crops out of what is kept, and"
+            " enlarge those that are smaller than `image_size`: more keeps these sharper, and takes more disk and time."
+        ),
+    ] = None
 
 
 # Settings that only some sources look at.
