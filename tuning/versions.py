@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("tuneyard", "torch", "torchvision", "ray", "optuna")
+# Of the reports, what reads the record that trials are chosen by.
+_RECORD = ("database", "history", "journal", "ledger", "ranking")
 
 
 def current_versions() -> dict[str, str]:
@@ -24,6 +26,7 @@ def _code_digest() -> str:
     """The sources that decide what a trial computes and which trial comes next."""
     project = Path(__file__).parent.parent
     files = [*(project / "trainables").rglob("*.py"), *(project / "tuning").glob("*.py")]
+    files += [project / "reports" / f"{name}.py" for name in _RECORD]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.relative_to(project).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
