@@ -9,6 +9,7 @@ sample of them where there are thousands. A choice is named by a text that is sa
 """
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def importance_of(sample: Sample) -> Importance:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that some settings are not in every trial: `left_out` says so
-        found = optuna.importance.get_param_importances(sample.study, evaluator=evaluator)
+        found = optuna.importance.get_param_importances(_with_logarithms(sample.study), evaluator=evaluator)
     shares = {name: float(share) for name, share in found.items() if name in sample.settings}
     return Importance(shares, tuple(name for name in sample.settings if name not in shares))
 
@@ -104,6 +105,19 @@ def contour_pairs(importance: Importance, *, most: int = 3) -> list[tuple[str, s
     """The pairs of the most important settings, the most important pair first."""
     names = list(importance.shares)[:most]
     return [(first, second) for place, second in enumerate(names) for first in names[:place]]
+
+
+def _with_logarithms(study: optuna.Study) -> optuna.Study:
+    """The study with the logarithms of settings on a log scale, which fANOVA would take as evenly spread."""
+    changed = optuna.create_study()
+    for trial in study.get_trials(deepcopy=False):
+        params, distributions = dict(trial.params), dict(trial.distributions)
+        for name, known in trial.distributions.items():
+            if isinstance(known, (FloatDistribution, IntDistribution)) and known.log:
+                params[name] = math.log(trial.params[name])
+                distributions[name] = FloatDistribution(math.log(known.low), math.log(known.high))
+        changed.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=trial.value))
+    return changed
 
 
 def _plain(figure: Any) -> dict[str, Any]:

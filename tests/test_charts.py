@@ -35,7 +35,7 @@ from reports.study_charts import (
 )
 from reports.sweep import Sweep
 from runs import HOSTILE, Planned, make_run
-from tuning.space import Choice, Float, distribution
+from tuning.space import Choice, Float, Int, distribution
 
 # history
 
@@ -287,6 +287,24 @@ def test_importance_adds_up_and_finds_what_mattered() -> None:
     assert importance.shares["lr"] > 0.8
     assert contour_pairs(importance) == [("lr", "freeze")]
     assert importance == importance_of(sampled_study(varied(40), mode="max"))  # the same twice
+
+
+@pytest.mark.parametrize("lr", [Float(1e-5, 1e-1, log=True), Int(1, 10**4, log=True)])
+def test_importance_sees_a_log_scale_as_one(lr: Float | Int) -> None:
+    sample = sampled_study([shaped(lr, n) for n in range(150)], mode="max")
+    shares = importance_of(sample).shares
+    assert list(shares) == ["lr", "gamma"]
+    assert shares["lr"] > 0.85  # of the variance it makes 95 %
+    assert sample.study.trials[0].distributions["lr"] == distribution(lr)  # the charts keep the scale
+
+
+def shaped(lr: Float | Int, number: int) -> TrialRecord:
+    """A trial of evenly spread settings, whose value grows over the lower half of lr, and a little with gamma."""
+    place, gamma = number * 0.6180339887 % 1, 0.1 + 0.8 * (number * 0.7548776662 % 1)
+    rate = lr.low * (lr.high / lr.low) ** place
+    params = {"lr": round(rate) if isinstance(lr, Int) else rate, "gamma": gamma}
+    record = trial(number, values=[min(place, 0.5) + 0.15 * gamma], params=params)
+    return dataclasses.replace(record, distributions={**record.distributions, "lr": distribution(lr)})
 
 
 def test_importance_says_which_settings_it_cannot_judge() -> None:
