@@ -523,6 +523,18 @@ def test_two_numbers_have_a_grid_though_there_is_no_choice(tmp_path: Path) -> No
     assert "lr × gamma" in said
 
 
+def test_grids_are_of_settings_that_apply_together(tmp_path: Path) -> None:
+    trials = [
+        Planned("complete", {"lr": 0.01 * n, name: value}, [0.5])
+        for name, values in (("freeze", ("none", 2)), ("nesterov", (True, False)))
+        for n, value in enumerate(values, start=1)
+    ]
+    said = page_of(make_run(tmp_path, trials=trials)).sections["comparisons"]
+    assert "By nesterov (does not apply to 2 of 4 trials)" in said
+    assert "freeze by lr (left out: 2 trials to which not both apply)" in said
+    assert "freeze × nesterov" not in said
+
+
 def test_settings_beyond_the_most_that_are_paired_are_named(tmp_path: Path) -> None:
     names = [
         "lr", "gamma", "momentum", "weight_decay", "label_smoothing", "dropout", "mixup", "cutmix", "beta1", "beta2",
@@ -537,10 +549,7 @@ def _exploring(tmp_path: Path, space: dict[str, Float]) -> Results:
     sweep = Sweep.open(make_run(tmp_path, trials=[]))
     sweep.record["spec"]["space"] = space
     trials = [
-        dataclasses.replace(
-            trial(n, values=[n / 10]), settings={"model": "resnet18", **dict.fromkeys(space, 0.1 + n / 10)}
-        )
-        for n in range(4)
+        dataclasses.replace(trial(n, values=[n / 10]), params=dict.fromkeys(space, 0.1 + n / 10)) for n in range(4)
     ]
     return dataclasses.replace(Results.of(sweep), trials=trials)
 
