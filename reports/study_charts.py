@@ -21,6 +21,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from reports.charts import best_place, evenly
 from reports.ledger import TrialRecord
 from reports.markup import chart_text
+from reports.ranking import ranked
 
 MOST_TRIALS = 600  # beyond that the pictures are no clearer, and Optuna takes long
 MOST_JUDGED = 250  # trials that importance is computed from, in a second
@@ -31,10 +32,14 @@ FEWEST_TRIALS = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """A study in memory with a sweep's complete trials, or some of them. `settings` are those that were explored."""
+    """A study in memory with a sweep's complete trials, or some of them.
+
+    `settings` are those that were explored, `ranks` the trials' own in the study's order; 0 is the best one's.
+    """
 
     study: optuna.Study
     settings: tuple[str, ...]
+    ranks: tuple[int, ...]
     trials: int
     left_out: int = 0
 
@@ -64,7 +69,9 @@ def sampled_study(trials: Sequence[TrialRecord], *, mode: str, most: int = MOST_
         distributions = {name: known[name] for name in params}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=trial.value))
     varied = [name for name in names if len({repr(trial.params.get(name)) for trial in some}) > 1]
-    return Sample(study, tuple(varied), trials=len(some), left_out=len(complete) - len(some))
+    places = {trial.number: place for place, trial in enumerate(ranked(some, mode=mode))}
+    ranks = tuple(places[trial.number] for trial in some)
+    return Sample(study, tuple(varied), ranks, trials=len(some), left_out=len(complete) - len(some))
 
 
 def importance_of(sample: Sample) -> Importance:
@@ -81,10 +88,13 @@ def importance_of(sample: Sample) -> Importance:
 
 
 def parallel_figure(sample: Sample) -> dict[str, Any]:
-    """Optuna's parallel coordinates of all explored settings."""
+    """Optuna's parallel coordinates of all explored settings, a line a trial, the best last."""
     from optuna.visualization import plot_parallel_coordinate
 
-    return _plain(plot_parallel_coordinate(sample.study, params=list(sample.settings)))
+    figure = _plain(plot_parallel_coordinate(sample.study, params=list(sample.settings)))
+    lines = (trace for trace in figure["data"] if trace["mode"] == "lines")  # in the order of the trials
+    ordered = sorted(zip(sample.ranks, lines, strict=True), key=lambda pair: -pair[0])
+    return {**figure, "data": [line for _, line in ordered]}
 
 
 def slice_figure(sample: Sample, setting: str) -> dict[str, Any]:

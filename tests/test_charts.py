@@ -33,6 +33,7 @@ from reports.study_charts import (
     sampled_study,
     slice_figure,
 )
+from reports.study_figures import dressed_parallel
 from reports.sweep import Sweep
 from runs import HOSTILE, Planned, make_run
 from tuning.space import Choice, Float, Int, distribution
@@ -106,6 +107,18 @@ def test_samples_keep_the_best_trial(mode: str, best: int) -> None:
     assert sample.trials in (89, 90)  # the best may stand in the place of one that is there already
     assert sample.study.best_value == values[best]
     assert trials[best].params["lr"] in {kept.params["lr"] for kept in sample.study.trials}
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_of_equal_trials_the_best_is_that_with_the_lower_loss(mode: str) -> None:
+    trials = [trial(n, values=[0.5], params={"lr": 0.01 + n / 1e5}, val_loss=0.4) for n in range(2000)]
+    trials[613] = trial(613, values=[0.5], params={"lr": 0.05}, val_loss=0.3)
+    assert 613 in {point.number for point in history_of(trials, mode=mode).points}
+    sample = sampled_study(trials, mode=mode, most=90)
+    figure = dressed_parallel(parallel_figure(sample), metric="val_accuracy")
+    best = figure["data"][-1]
+    assert (best["customdata"][1], best["line"]["color"]) == (["lr", "0.05"], "@best")
+    assert [line["line"]["color"] for line in figure["data"]].count("@best") == 1
 
 
 def test_history_figure_has_a_trace_for_each_state_that_is_there() -> None:
