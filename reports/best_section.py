@@ -3,6 +3,7 @@
 add_best_model(page, results)
 """
 
+import math
 import shlex
 from collections.abc import Callable, Sequence
 
@@ -147,7 +148,7 @@ def _class_table(measures: Sequence[evaluation.ClassMeasures], *, head: str) -> 
     rows = tuple((m.name, m.pictures, m.precision, m.recall, m.f1) for m in measures)
     title = f"By {head}"
     if len(rows) > _LISTED:
-        rows = tuple(sorted(rows, key=lambda row: row[4])[:_LISTED])
+        rows = tuple(sorted(rows, key=lambda row: math.inf if row[4] is None else row[4])[:_LISTED])
         title += f" (the {_LISTED} of {len(measures)} with the lowest F1)"
     return html_table(Table(title, (head, "pictures", "precision", "recall", "F1"), rows))
 

@@ -14,8 +14,10 @@ from rich.console import Console
 
 from big_run import make_big_run
 from report_parts import SECTIONS, add_predictions, trial
+from reports.best_section import _class_table
 from reports.charts import MOST_BARS, MOST_CURVES, MOST_POINTS, curves_of, history_of, timeline_of
 from reports.comparison_section import add_comparisons
+from reports.evaluation import ClassMeasures
 from reports.leaderboard_section import failures
 from reports.ledger import Ledger
 from reports.markup import Markup, bdi, chart_text, definitions, html_table, safe_json, tag, whole_text
@@ -484,6 +486,15 @@ def test_confusions_of_many_classes(tmp_path: Path, classes: int, expected: str)
     page = page_of(run)
     assert expected in page.sections["model"]
     assert ("confusion" in page.data("figures")) == (classes == 30)
+
+
+def test_a_class_without_pictures_is_not_among_the_worst() -> None:
+    empty = [ClassMeasures(f"class {n}", 0, None, None, None) for n in range(100)]
+    drawn = _class_table([*empty, ClassMeasures("ants", 3, 0.9, 0.8, 0.85)], head="class")
+    assert "the 100 of 101 with the lowest F1" in drawn
+    first, second, *_ = re.findall("<tr>.*?</tr>", drawn.split("<tbody>")[1])
+    assert "ants" in first
+    assert second.endswith('<td class="n">0</td><td class="n"></td><td class="n"></td><td class="n"></td></tr>')
 
 
 # what was warned of, and comparisons
