@@ -13,6 +13,7 @@ from reports.model_figures import calibration_figure, confusion_figure, truth_fi
 from reports.modelfile import BEST, PREDICTIONS
 from reports.page import Page, command
 from reports.predictions import HeldOut, read_predictions
+from reports.ranking import on_new_pictures
 from reports.results import Results
 from reports.tables import Cell, Table, shown
 from reports.tested import exported
@@ -62,9 +63,8 @@ def _content(page: Page, results: Results) -> list[Markup]:
     if not splits:
         return [*content, tag("p", "The sweep has no held-out pictures.")]
     seen = "test" if "test" in splits else next(iter(splits))
-    chose = (
-        "chose nothing" if seen == "test" else "also chose the trial and its epoch: expect somewhat less on new ones"
-    )
+    expected = on_new_pictures(sweep.mode)
+    chose = "chose nothing" if seen == "test" else f"also chose the trial and its epoch: expect {expected} on new ones"
     said = f"Measured on the {counted(len(splits[seen]), f'{seen} picture')}, which {chose}."
     content.append(tag("p", said, attributes={"class": "note"}))
     draw = {"classification": _classification, "multilabel": _multilabel, "regression": _regression}[sweep.task]

@@ -340,6 +340,8 @@ def test_reports_of_every_task(tmp_path: Path, metric: str, task: str) -> None:
     expected = {"classification": "Confusion matrix", "multilabel": "By label", "regression": "RMSE"}[task]
     assert expected in page.sections["model"]
     assert "exported earlier" not in page.sections["model"]
+    expected = "somewhat less" if metric == "val_map" else "somewhat worse"
+    assert f"also chose the trial and its epoch: expect {expected} on new ones" in page.sections["model"]
     assert "no share of pictures" in page.sections["answer"]
 
 
