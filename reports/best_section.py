@@ -16,7 +16,7 @@ from reports.predictions import HeldOut, read_predictions
 from reports.ranking import on_new_pictures
 from reports.results import Results
 from reports.tables import Cell, Table, shown
-from reports.tested import exported
+from reports.tested import exported, measures_of
 from reports.thumbnails import thumbnails
 from trainables.errors import UserError
 from trainables.wording import counted
@@ -27,6 +27,8 @@ _DRAWN = 60  # and of one that is drawn
 _LISTED = 100
 _PAIRS = 15
 _MOST_CHARTS = 6
+# What an export measures of labels, and its name here.
+_LABEL_SCORES = {"pictures": "pictures", "map": "mAP", "accuracy": "accuracy", "f1": "macro F1", "auroc": "AUROC"}
 
 _Splits = dict[str, list[HeldOut]]
 _Facts = Sequence[tuple[str, Cell]]
@@ -194,6 +196,9 @@ def _multilabel(page: Page, results: Results, splits: _Splits, seen: str, classe
         f" Expected calibration error {shown(calibration.error)}.",
         calibration_figure(calibration),
     )
+    measured = measures_of(exported(results.sweep))
+    rows = tuple((split, *map(measured[split].get, _LABEL_SCORES)) for split in splits if split in measured)
+    summary = html_table(Table("Measures", ("split", *_LABEL_SCORES.values()), rows)) if rows else ""
     table = _class_table(evaluation.labels_measures(pictures, classes), head="label")
     worst = evaluation.worst_labels(pictures, most=_PICTURES)
 
@@ -203,7 +208,7 @@ def _multilabel(page: Page, results: Results, splits: _Splits, seen: str, classe
         return [(classes[place], "yes" if p.truth[place] else "no"), ("probability", f"{p.scores[place]:.0%}")]
 
     found = thumbnails(results.sweep, [p.name for p in worst])
-    side = tag("div", tag("div", table), chart, attributes={"class": "charts"})
+    side = tag("div", tag("div", summary, table), chart, attributes={"class": "charts"})
     return [side, tag("h3", "The labels told most wrongly"), _pictures(worst, found, caption)]
 
 

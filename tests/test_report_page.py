@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -395,6 +396,29 @@ def test_the_best_model_is_shown_with_its_mistakes(tmp_path: Path) -> None:
     assert "val/1.png" in model  # taken for the other class
     assert "gone" in model  # digits have no such pictures: names have to do
     assert "img" not in page.tags
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (
+            {"val": {"pictures": 10, "loss": 0.4, "map": 0.75, "accuracy": 0.625, "f1": 0.5, "auroc": None}},
+            "val100.750.6250.5By",
+        ),
+        ({"val": {"pictures": 10, "map": "<b>", "f1": math.inf}, "test": {"pictures": 7}, "train": 5}, "val10By"),
+        ({"missing": "gone"}, None),
+        ({"test": {"pictures": 7}}, None),  # of which there are no predictions
+    ],
+)
+def test_measures_over_all_labels_are_those_of_the_export(tmp_path: Path, measured: object, said: str | None) -> None:
+    run = make_run(tmp_path, metric="val_map")
+    task_of(run, "multilabel")
+    add_predictions(run, classes=("ants", "bees"), task="multilabel")
+    (run / "best" / "model.json").write_text(json.dumps({"trial": 1, "measured": measured}))
+    model = page_of(run).sections["model"]
+    table = "MeasuressplitpicturesmAPaccuracymacro F1AUROC"
+    assert (table in model) == (said is not None)
+    assert said is None or f"{table}{said} label" in model
 
 
 def test_thumbnails_of_pictures_that_are_there(tmp_path: Path) -> None:
