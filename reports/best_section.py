@@ -3,6 +3,7 @@
 add_best_model(page, results)
 """
 
+import math
 import shlex
 from collections.abc import Callable, Sequence
 
@@ -12,9 +13,10 @@ from reports.model_figures import calibration_figure, confusion_figure, truth_fi
 from reports.modelfile import BEST, PREDICTIONS
 from reports.page import Page, command
 from reports.predictions import HeldOut, read_predictions
+from reports.ranking import on_new_pictures
 from reports.results import Results
 from reports.tables import Cell, Table, shown
-from reports.tested import exported
+from reports.tested import exported, measures_of
 from reports.thumbnails import thumbnails
 from trainables.errors import UserError
 from trainables.wording import counted
@@ -25,6 +27,8 @@ _DRAWN = 60  # and of one that is drawn
 _LISTED = 100
 _PAIRS = 15
 _MOST_CHARTS = 6
+# What an export measures of labels, and its name here.
+_LABEL_SCORES = {"pictures": "pictures", "map": "mAP", "accuracy": "accuracy", "f1": "macro F1", "auroc": "AUROC"}
 
 _Splits = dict[str, list[HeldOut]]
 _Facts = Sequence[tuple[str, Cell]]
@@ -61,9 +65,8 @@ def _content(page: Page, results: Results) -> list[Markup]:
     if not splits:
         return [*content, tag("p", "The sweep has no held-out pictures.")]
     seen = "test" if "test" in splits else next(iter(splits))
-    chose = (
-        "chose nothing" if seen == "test" else "also chose the trial and its epoch: expect somewhat less on new ones"
-    )
+    expected = on_new_pictures(sweep.mode)
+    chose = "chose nothing" if seen == "test" else f"also chose the trial and its epoch: expect {expected} on new ones"
     said = f"Measured on the {counted(len(splits[seen]), f'{seen} picture')}, which {chose}."
     content.append(tag("p", said, attributes={"class": "note"}))
     draw = {"classification": _classification, "multilabel": _multilabel, "regression": _regression}[sweep.task]
@@ -147,7 +150,7 @@ def _class_table(measures: Sequence[evaluation.ClassMeasures], *, head: str) -> 
     rows = tuple((m.name, m.pictures, m.precision, m.recall, m.f1) for m in measures)
     title = f"By {head}"
     if len(rows) > _LISTED:
-        rows = tuple(sorted(rows, key=lambda row: row[4])[:_LISTED])
+        rows = tuple(sorted(rows, key=lambda row: math.inf if row[4] is None else row[4])[:_LISTED])
         title += f" (the {_LISTED} of {len(measures)} with the lowest F1)"
     return html_table(Table(title, (head, "pictures", "precision", "recall", "F1"), rows))
 
@@ -193,6 +196,9 @@ def _multilabel(page: Page, results: Results, splits: _Splits, seen: str, classe
         f" Expected calibration error {shown(calibration.error)}.",
         calibration_figure(calibration),
     )
+    measured = measures_of(exported(results.sweep))
+    rows = tuple((split, *map(measured[split].get, _LABEL_SCORES)) for split in splits if split in measured)
+    summary = html_table(Table("Measures", ("split", *_LABEL_SCORES.values()), rows)) if rows else ""
     table = _class_table(evaluation.labels_measures(pictures, classes), head="label")
     worst = evaluation.worst_labels(pictures, most=_PICTURES)
 
@@ -202,7 +208,7 @@ def _multilabel(page: Page, results: Results, splits: _Splits, seen: str, classe
         return [(classes[place], "yes" if p.truth[place] else "no"), ("probability", f"{p.scores[place]:.0%}")]
 
     found = thumbnails(results.sweep, [p.name for p in worst])
-    side = tag("div", tag("div", table), chart, attributes={"class": "charts"})
+    side = tag("div", tag("div", summary, table), chart, attributes={"class": "charts"})
     return [side, tag("h3", "The labels told most wrongly"), _pictures(worst, found, caption)]
 
 

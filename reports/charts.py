@@ -10,11 +10,11 @@ shown); `left_out` says how many are not there.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from reports.ledger import TrialRecord
+from reports.ledger import TrialRecord, best_of
 from reports.ranking import ranked
 
 MOST_POINTS = 1500
@@ -46,7 +46,8 @@ class History:
 
 def history_of(trials: Sequence[TrialRecord], *, mode: str) -> History:
     """All trials that reached a value; only complete ones move the best."""
-    points = [Point(t.number, t.state, t.value, ended_s(t)) for t in trials if t.value is not None and t.epochs]
+    valued = [trial for trial in trials if trial.value is not None and trial.epochs]
+    points = [Point(t.number, t.state, t.value, ended_s(t)) for t in valued if t.value is not None]
     complete = [point for point in points if point.state == "complete"]
     over_trials = _best_so_far([(p.number, p.value) for p in sorted(complete, key=lambda p: p.number)], mode=mode)
     over_time = _best_so_far([(p.at_s, p.value) for p in sorted(complete, key=lambda p: p.at_s)], mode=mode)
@@ -55,7 +56,7 @@ def history_of(trials: Sequence[TrialRecord], *, mode: str) -> History:
         over_trials += ((last, over_trials[-1][1]),) if last > over_trials[-1][0] else ()
         end = max(point.at_s for point in points)
         over_time += ((end, over_time[-1][1]),) if end > over_time[-1][0] else ()
-    some = evenly(points, most=MOST_POINTS, keep=best_place(points, mode=mode))
+    some = evenly(points, most=MOST_POINTS, keep=best_place(valued, mode=mode))
     return History(tuple(some), over_trials, over_time, left_out=len(points) - len(some))
 
 
@@ -216,15 +217,10 @@ def _spread(count: int, most: int) -> list[int]:
     return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
-def best_place(items: Iterable[Point | TrialRecord], *, mode: str) -> int | None:
-    """Where the best complete one is, of equals the one with the lowest number; None where there is none."""
-    sign = -1.0 if mode == "max" else 1.0
-    complete = [
-        (sign * item.value, item.number, place)
-        for place, item in enumerate(items)
-        if item.state == "complete" and item.value is not None
-    ]
-    return min(complete)[2] if complete else None
+def best_place(trials: Sequence[TrialRecord], *, mode: str) -> int | None:
+    """Where the best complete one is (`reports.ranking`); None where there is none."""
+    best = best_of(trials, mode=mode)
+    return None if best is None else trials.index(best)
 
 
 def _finite(value: float | None) -> float | None:

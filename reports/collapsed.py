@@ -34,7 +34,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Collapsed:
-    """The trials that did no better than `chance`, of `judged`: all that have a value."""
+    """The trials that did no better than `chance`, of `judged`: the complete and pruned ones."""
 
     chance: float
     trials: Sequence[TrialRecord]

@@ -42,7 +42,8 @@ class Comparison:
         warnings: why they may not be quite comparable.
         summary: a row a sweep: how it stands, best, median, gap, what it cost.
         differences: a row for each setting that is not the same everywhere, a column a sweep.
-        winners: a row for each setting that any of them explores, with its value in the best trial of each.
+        winners: a row for each setting that any of them explores, with its value in the best trial of each; None where
+            it does not apply to that trial.
         over_trials, over_time: by sweep, the best complete value so far, as steps (trial number or seconds, value).
     """
 
@@ -197,8 +198,17 @@ def _differences(names: Sequence[str], sweeps: Sequence[Sweep]) -> Table:
 
 def _winners(names: Sequence[str], sweeps: Sequence[Sweep], best: Sequence[TrialRecord | None]) -> Table:
     explored = dict.fromkeys(name for sweep in sweeps for name in sweep.record["spec"]["space"])
-    rows = [(name, *(trial and setting_cell(trial.settings.get(name)) for trial in best)) for name in explored]
+    rows = [
+        (name, *(_in_best(name, sweep, trial) for sweep, trial in zip(sweeps, best, strict=True))) for name in explored
+    ]
     return Table("The best trial of each", ("setting", *names), tuple(rows))
+
+
+def _in_best(name: str, sweep: Sweep, best: TrialRecord | None) -> Cell:
+    """A setting of a sweep's best trial: as it was chosen where the sweep explores it, else as it was told."""
+    if best is None:
+        return None
+    return setting_cell((best.params if name in sweep.record["spec"]["space"] else best.settings).get(name))
 
 
 def _told(sweep: Sweep) -> dict[str, Cell]:

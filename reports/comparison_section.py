@@ -10,6 +10,7 @@ from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, word
 from reports.page import Page
 from reports.results import Results
 from reports.tables import Table, shown
+from trainables.wording import counted
 
 _MOST_PAIRED = 8  # settings; more make more grids than anybody looks at
 
@@ -49,10 +50,11 @@ def _without_empty(table: Table) -> Table:
 def _pairs(results: Results) -> Markup:
     names = [table.columns[0] for table in results.comparisons]
     explored = results.sweep.record["spec"]["space"]
-    varied = [n for n in explored if len({repr(t.settings.get(n)) for t in results.trials}) > 1]
+    varied = [n for n in explored if len({repr(t.params[n]) for t in results.trials if n in t.params}) > 1]
     names = [*names, *(name for name in varied if name not in names)]
     names, left_out = names[:_MOST_PAIRED], names[_MOST_PAIRED:]
     grids = [pair_grid(results.trials, a, b, mode=results.sweep.mode) for a, b in combinations(names, 2)]
+    grids = [grid for grid in grids if grid.cells]
     if not grids:
         return Markup("")
     options, parts = [], []
@@ -115,5 +117,6 @@ def _grid_table(grid: Grid, *, mode: str) -> Markup:
         tag("tr", tag("th", bdi(label), attributes={"scope": "row"}), *map(drawn, cells))
         for label, cells in zip(grid.row_labels, grid.cells, strict=True)
     )
-    caption = tag("caption", f"{words(grid.row)} by {words(grid.column)}")
+    left_out = f" (left out: {counted(grid.left_out, 'trial')} to which not both apply)" if grid.left_out else ""
+    caption = tag("caption", f"{words(grid.row)} by {words(grid.column)}{left_out}")
     return tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", rows), attributes={"class": "grid"})

@@ -4,10 +4,12 @@
     grid = pair_grid(trials, "freeze", "optimizer", mode="max")
     grid.cells[0][1].best, grid.cells[0][1].trials
 
-Every cell comes with its count, so that nobody takes one lucky trial for a finding.
+Every cell comes with its count, so that nobody takes one lucky trial for a finding. A trial to which a setting does not
+apply is left out: what it has there is the default, which nobody chose.
 """
 
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +18,7 @@ from optuna.distributions import CategoricalDistribution
 
 from reports.ledger import TrialRecord
 from reports.tables import Cell, Table, is_number, shown
+from trainables.wording import counted
 
 _MOST_VALUES = 8  # a numeric setting of more is cut into ranges
 _RANGES = 4
@@ -41,13 +44,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Grid:
-    """Two settings against each other; a cell is None where no trial has both values."""
+    """Two settings against each other; a cell is None where no trial has both values.
+
+    `left_out` are the trials to which not both settings apply.
+    """
 
     row: str
     column: str
     row_labels: tuple[Cell, ...]
     column_labels: tuple[Cell, ...]
     cells: tuple[tuple[Group | None, ...], ...]
+    left_out: int = 0
 
 
 def comparison(trials: Sequence[TrialRecord], setting: str, *, mode: str) -> Table:
@@ -55,17 +62,18 @@ def comparison(trials: Sequence[TrialRecord], setting: str, *, mode: str) -> Tab
 
     Args:
         trials: of a ledger.
-        setting: the one to go by; a setting of few values.
+        setting: the one to go by; an explored setting of few values.
         mode: `max` or `min`.
 
     Returns:
         Columns: the setting, `trials`, `complete`, `pruned`, `failed` (counts), `best` and `median` (of complete
         trials' values: a pruned one never showed what it would have reached), `best_pruned` where some value has no
         complete trial, `epoch_seconds` (mean over all epochs), and, where the ledger has it, `trainable` (the mean
-        number of parameters that were trained) and `trainable_share` (of the network's).
+        number of parameters that were trained) and `trainable_share` (of the network's). The title says to how many
+        trials the setting does not apply.
     """
-    sizes = network_sizes(trials)
-    groups = [_group(label, members, mode=mode, sizes=sizes) for label, members in _by_value(trials, setting)]
+    sizes, having = network_sizes(trials), _having(trials, setting)
+    groups = [_group(label, members, mode=mode, sizes=sizes) for label, members in _by_value(having, setting)]
     groups.sort(key=lambda group: _order(group, mode=mode))
     columns = ["trials", "complete", "pruned", "failed", "best", "median"]
     columns += ["best_pruned"] * any(group.best is None and group.best_pruned is not None for group in groups)
@@ -74,12 +82,15 @@ def comparison(trials: Sequence[TrialRecord], setting: str, *, mode: str) -> Tab
         name for name in ("trainable", "trainable_share") if any(getattr(group, name) is not None for group in groups)
     ]
     rows = tuple((group.label, *(getattr(group, name) for name in columns)) for group in groups)
-    return Table(f"By {setting}", (setting, *columns), rows)
+    left_out = len(trials) - len(having)
+    said = f" (does not apply to {left_out:,} of {counted(len(trials), 'trial')})" if left_out else ""
+    return Table(f"By {setting}{said}", (setting, *columns), rows)
 
 
 def pair_grid(trials: Sequence[TrialRecord], row: str, column: str, *, mode: str) -> Grid:
-    """What each pair of two settings' values led to. A number of many values is cut into ranges of equal counts."""
-    rows, columns = _by_range(trials, row), _by_range(trials, column)
+    """What pairs of two settings' values led to. A number of many values is cut into ranges of about equal counts."""
+    having = _having(trials, row, column)
+    rows, columns = _by_range(having, row), _by_range(having, column)
     places = {trial.number: place for place, (_, members) in enumerate(columns) for trial in members}
     cells = []
     for _, members in rows:
@@ -87,7 +98,14 @@ def pair_grid(trials: Sequence[TrialRecord], row: str, column: str, *, mode: str
         for trial in members:
             gathered[places[trial.number]].append(trial)
         cells.append(tuple(_group(None, those, mode=mode) if those else None for those in gathered))
-    return Grid(row, column, tuple(label for label, _ in rows), tuple(label for label, _ in columns), tuple(cells))
+    return Grid(
+        row,
+        column,
+        tuple(label for label, _ in rows),
+        tuple(label for label, _ in columns),
+        tuple(cells),
+        left_out=len(trials) - len(having),
+    )
 
 
 def categorical_settings(trials: Iterable[TrialRecord]) -> list[str]:
@@ -144,11 +162,16 @@ def _order(group: Group, *, mode: str) -> tuple[bool, float]:
     return group.best is None, -best if mode == "max" else best
 
 
+def _having(trials: Iterable[TrialRecord], *settings: str) -> list[TrialRecord]:
+    """The trials to which all these settings apply."""
+    return [trial for trial in trials if trial.params.keys() >= set(settings)]
+
+
 def _by_value(trials: Iterable[TrialRecord], setting: str) -> list[tuple[Cell, list[TrialRecord]]]:
     """Trials by a setting's value, in the order of their first appearance."""
     groups: dict[str, tuple[Cell, list[TrialRecord]]] = {}
     for trial in trials:
-        value = trial.settings.get(setting)
+        value = trial.params[setting]
         groups.setdefault(repr(value), (value, []))[1].append(trial)  # by repr: True and 1, "2" and 2 stay apart
     return list(groups.values())
 
@@ -162,10 +185,15 @@ def _by_range(trials: Sequence[TrialRecord], setting: str) -> list[tuple[Cell, l
     groups.sort(key=lambda group: group[0])  # type: ignore[arg-type, return-value]
     if len(groups) <= _MOST_VALUES:
         return groups
-    ordered = sorted(trials, key=lambda trial: (trial.settings[setting], trial.number))
-    edges = [round(len(ordered) * part / _RANGES) for part in range(_RANGES + 1)]
-    parts = [ordered[low:high] for low, high in pairwise(edges) if high > low]
-    return [(f"{shown(p[0].settings[setting])} – {shown(p[-1].settings[setting])}", p) for p in parts]
+    ordered = sorted(trials, key=lambda trial: (trial.params[setting], trial.number))
+    values = [trial.params[setting] for trial in ordered]
+    ends = (round(len(values) * part / _RANGES) for part in range(1, _RANGES + 1))
+    edges = dict.fromkeys([0, *(bisect_right(values, values[end - 1]) for end in ends)])  # equal values stay together
+    return [(_range(values[low], values[high - 1]), ordered[low:high]) for low, high in pairwise(edges)]
+
+
+def _range(low: float, high: float) -> Cell:
+    return low if low == high else f"{shown(low)} – {shown(high)}"
 
 
 def _choices(trials: Iterable[TrialRecord], setting: str) -> dict[str, int]:

@@ -7,6 +7,7 @@ mistakes(pictures, most=12)                    # the most confident first
 """
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +24,16 @@ BINS = 10
 
 @dataclass(frozen=True)
 class ClassMeasures:
-    """How well one class, or one label, is told."""
+    """How well one class, or one label, is told.
+
+    `recall` and `f1` are None where no picture is of it, `precision` where none is told to be.
+    """
 
     name: str
     pictures: int
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
 
 
 @dataclass(frozen=True)
@@ -68,27 +72,35 @@ class Classification:
 
 def classification(predictions: Sequence[HeldOut], classes: Sequence[str]) -> Classification:
     """The measures of pictures that each have one class."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix
 
     truth = [p.truth for p in predictions]
     predicted = [p.predicted for p in predictions]
-    labels = list(range(len(classes)))
-    confusion = confusion_matrix(truth, predicted, labels=labels)
-    precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    confusion = confusion_matrix(truth, predicted, labels=list(range(len(classes)))).tolist()
+    by_class = tuple(
+        _class_measures(name, hits=row[place], told=sum(column), there=sum(row))
+        for place, (name, row, column) in enumerate(zip(classes, confusion, zip(*confusion, strict=True), strict=True))
+    )
     right = [t == p for t, p in zip(truth, predicted, strict=True)]
-    judged = [place for place in labels if place in {*truth, *predicted}]  # as `trainables.training.scores` has it
+    judged = [m for m in by_class if m.pictures or m.precision is not None]  # as `trainables.training.scores` has it
     return Classification(
         pictures=len(predictions),
         accuracy=sum(right) / len(right),
-        macro_f1=float(np.mean([f1[place] for place in judged])),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
-        by_class=tuple(
-            ClassMeasures(
-                classes[place], int(support[place]), float(precision[place]), float(recall[place]), float(f1[place])
-            )
-            for place in labels
-        ),
+        macro_f1=statistics.fmean(m.f1 or 0.0 for m in judged),
+        confusion=tuple(map(tuple, confusion)),
+        by_class=by_class,
         calibration=calibration([max(p.scores) for p in predictions], right),
+    )
+
+
+def _class_measures(name: str, *, hits: int, told: int, there: int) -> ClassMeasures:
+    """From the pictures that are told rightly, told to be of the class or label, and of it."""
+    return ClassMeasures(
+        name,
+        there,
+        precision=hits / told if told else None,
+        recall=hits / there if there else None,
+        f1=2 * hits / (told + there) if there else None,
     )
 
 
@@ -144,10 +156,7 @@ def labels_measures(predictions: Sequence[HeldOut], classes: Sequence[str]) -> l
     for place, name in enumerate(classes):
         pairs = Counter((int(_values(p)[place]), int(is_told(p.scores[place]))) for p in predictions)
         hits, false, missed = pairs[1, 1], pairs[0, 1], pairs[1, 0]
-        precision = hits / (hits + false) if hits + false else 0.0
-        recall = hits / (hits + missed) if hits + missed else 0.0
-        f1 = 2 * hits / (2 * hits + false + missed) if hits + false + missed else 0.0
-        measures.append(ClassMeasures(name, hits + missed, precision, recall, f1))
+        measures.append(_class_measures(name, hits=hits, told=hits + false, there=hits + missed))
     return measures
 
 

@@ -141,13 +141,13 @@ def _contours(page: Page, results: Results, importance: Importance) -> Markup:
 
 
 def _others(page: Page, sample: Sample, results: Results) -> Markup:
-    metric, mode = results.sweep.metric, results.sweep.mode
-    lines = sampled_study(results.trials, mode=mode, most=MOST_LINES)
+    metric = results.sweep.metric
+    lines = sampled_study(results.trials, mode=results.sweep.mode, most=MOST_LINES)
     parallel = page.chart(
         "parallel",
         "Parallel coordinates",
         "A line a trial: the best in its own colour, the best tenth strong." + _sampled(lines.left_out, "trials"),
-        dressed_parallel(parallel_figure(lines), metric=metric, mode=mode),
+        dressed_parallel(parallel_figure(lines), metric=metric),
         height=400,
         wide=True,
         least=90 * (len(lines.settings) + 1),

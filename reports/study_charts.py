@@ -9,6 +9,7 @@ sample of them where there are thousands. A choice is named by a text that is sa
 """
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from reports.charts import best_place, evenly
 from reports.ledger import TrialRecord
 from reports.markup import chart_text
+from reports.ranking import ranked
 
 MOST_TRIALS = 600  # beyond that the pictures are no clearer, and Optuna takes long
 MOST_JUDGED = 250  # trials that importance is computed from, in a second
@@ -30,10 +32,14 @@ FEWEST_TRIALS = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """A study in memory with a sweep's complete trials, or some of them. `settings` are those that were explored."""
+    """A study in memory with a sweep's complete trials, or some of them.
+
+    `settings` are those that were explored, `ranks` the trials' own in the study's order; 0 is the best one's.
+    """
 
     study: optuna.Study
     settings: tuple[str, ...]
+    ranks: tuple[int, ...]
     trials: int
     left_out: int = 0
 
@@ -63,7 +69,9 @@ def sampled_study(trials: Sequence[TrialRecord], *, mode: str, most: int = MOST_
         distributions = {name: known[name] for name in params}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=trial.value))
     varied = [name for name in names if len({repr(trial.params.get(name)) for trial in some}) > 1]
-    return Sample(study, tuple(varied), trials=len(some), left_out=len(complete) - len(some))
+    places = {trial.number: place for place, trial in enumerate(ranked(some, mode=mode))}
+    ranks = tuple(places[trial.number] for trial in some)
+    return Sample(study, tuple(varied), ranks, trials=len(some), left_out=len(complete) - len(some))
 
 
 def importance_of(sample: Sample) -> Importance:
@@ -74,16 +82,19 @@ def importance_of(sample: Sample) -> Importance:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that some settings are not in every trial: `left_out` says so
-        found = optuna.importance.get_param_importances(sample.study, evaluator=evaluator)
+        found = optuna.importance.get_param_importances(_with_logarithms(sample.study), evaluator=evaluator)
     shares = {name: float(share) for name, share in found.items() if name in sample.settings}
     return Importance(shares, tuple(name for name in sample.settings if name not in shares))
 
 
 def parallel_figure(sample: Sample) -> dict[str, Any]:
-    """Optuna's parallel coordinates of all explored settings."""
+    """Optuna's parallel coordinates of all explored settings, a line a trial, the best last."""
     from optuna.visualization import plot_parallel_coordinate
 
-    return _plain(plot_parallel_coordinate(sample.study, params=list(sample.settings)))
+    figure = _plain(plot_parallel_coordinate(sample.study, params=list(sample.settings)))
+    lines = (trace for trace in figure["data"] if trace["mode"] == "lines")  # in the order of the trials
+    ordered = sorted(zip(sample.ranks, lines, strict=True), key=lambda pair: -pair[0])
+    return {**figure, "data": [line for _, line in ordered]}
 
 
 def slice_figure(sample: Sample, setting: str) -> dict[str, Any]:
@@ -104,6 +115,19 @@ def contour_pairs(importance: Importance, *, most: int = 3) -> list[tuple[str, s
     """The pairs of the most important settings, the most important pair first."""
     names = list(importance.shares)[:most]
     return [(first, second) for place, second in enumerate(names) for first in names[:place]]
+
+
+def _with_logarithms(study: optuna.Study) -> optuna.Study:
+    """The study with the logarithms of settings on a log scale, which fANOVA would take as evenly spread."""
+    changed = optuna.create_study()
+    for trial in study.get_trials(deepcopy=False):
+        params, distributions = dict(trial.params), dict(trial.distributions)
+        for name, known in trial.distributions.items():
+            if isinstance(known, (FloatDistribution, IntDistribution)) and known.log:
+                params[name] = math.log(trial.params[name])
+                distributions[name] = FloatDistribution(math.log(known.low), math.log(known.high))
+        changed.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=trial.value))
+    return changed
 
 
 def _plain(figure: Any) -> dict[str, Any]:

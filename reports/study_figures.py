@@ -1,6 +1,6 @@
 """Figures of what the settings did: importance, and Optuna's own plots in the page's dress.
 
-    dressed_parallel(parallel_figure(sample), metric="val_accuracy", mode="max")
+    dressed_parallel(parallel_figure(sample), metric="val_accuracy")
 
 The rules are those of `reports.figures`.
 """
@@ -36,10 +36,9 @@ def importance_figure(importance: Importance) -> Figure:
     return figure
 
 
-def dressed_parallel(figure: Figure, *, metric: str, mode: str) -> Figure:
-    """Optuna's parallel coordinates in the page's colours: the best tenth stands out, drawn last."""
-    lines = [trace for trace in figure["data"] if trace.get("mode") == "lines"]
-    lines.sort(key=lambda trace: trace["y"][0], reverse=mode == "min")
+def dressed_parallel(figure: Figure, *, metric: str) -> Figure:
+    """Optuna's parallel coordinates in the page's colours: the best tenth, which is drawn last, stands out."""
+    lines = figure["data"]
     best = max(1, len(lines) // 10)
     for place, trace in enumerate(lines):
         left = len(lines) - place

@@ -1,5 +1,6 @@
 """What a sweep found and how sure that is; the file that trains the winner again; trials gathered by settings."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from report_parts import trial
 from reports.answers import answer_of, standard_error, winner_file
 from reports.comparisons import categorical_settings, comparison, pair_grid
+from reports.ledger import TrialRecord
 from reports.results import Results
 from reports.sweep import Sweep
 from reports.write import write_report
@@ -158,6 +160,26 @@ def test_without_the_number_of_all_parameters_no_share_is_known() -> None:
     assert table.columns[-1] == "trainable"
 
 
+def test_trials_to_which_a_setting_does_not_apply_are_left_out_and_counted() -> None:
+    trials = [
+        trial(0, values=[0.5], params={"freeze": "none", "gamma": 0.3}),
+        trial(1, values=[0.7], params={"freeze": "layer2", "gamma": 0.3}),
+        *(_with_default(trial(n, values=[0.9], params={"gamma": 0.3}), "freeze", "none") for n in (2, 3)),
+    ]
+    table = comparison(trials, "freeze", mode="max")
+    assert table.title == "By freeze (does not apply to 2 of 4 trials)"
+    assert [row[:6] for row in table.rows] == [("layer2", 1, 1, 0, 0, 0.7), ("none", 1, 1, 0, 0, 0.5)]
+    grid = pair_grid(trials, "freeze", "gamma", mode="max")
+    assert (grid.row_labels, grid.left_out) == (("none", "layer2"), 2)
+    assert [cell.best for (cell,) in grid.cells if cell] == [0.5, 0.7]
+    assert comparison(trials[:2], "freeze", mode="max").title == "By freeze"
+    assert pair_grid(trials[:2], "freeze", "gamma", mode="max").left_out == 0
+
+
+def _with_default(record: TrialRecord, setting: str, value: object) -> TrialRecord:
+    return dataclasses.replace(record, settings={**record.settings, setting: value})
+
+
 def test_a_grid_of_two_choices_counts_every_trial_once() -> None:
     trials = [
         trial(n, state, values=[value], params={"freeze": freeze, "lr": lr})
@@ -182,6 +204,21 @@ def test_a_number_of_many_values_is_cut_into_ranges_of_equal_counts() -> None:
     assert [row[0].trials for row in grid.cells] == [10, 10, 10, 10]
     assert grid.row_labels[0] == "1e-05 – 7.943e-05"
     assert grid.column_labels == ("none",)
+
+
+@pytest.mark.parametrize(
+    ("values", "ranges"),
+    [
+        ([1, 2, *[3] * 20, 4, 5, 6, 7, 8, 9], {"1 – 3": 22, "4 – 9": 6}),
+        ([*range(1, 9), *[9] * 12], {"1 – 5": 5, "6 – 9": 15}),
+        ([*[1] * 12, *range(2, 10)], {1: 12, "2 – 4": 3, "5 – 9": 5}),
+    ],
+)
+def test_equal_values_are_in_one_range(values: list[int], ranges: dict[object, int]) -> None:
+    trials = [trial(n, values=[0.5], params={"gamma": value, "freeze": "none"}) for n, value in enumerate(values)]
+    grid = pair_grid(trials, "gamma", "freeze", mode="max")
+    counts = [cell.trials for (cell,) in grid.cells if cell]
+    assert dict(zip(grid.row_labels, counts, strict=True)) == ranges
 
 
 def test_grids_go_down_for_a_loss() -> None:

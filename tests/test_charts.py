@@ -33,9 +33,10 @@ from reports.study_charts import (
     sampled_study,
     slice_figure,
 )
+from reports.study_figures import dressed_parallel
 from reports.sweep import Sweep
 from runs import HOSTILE, Planned, make_run
-from tuning.space import Choice, Float, distribution
+from tuning.space import Choice, Float, Int, distribution
 
 # history
 
@@ -106,6 +107,18 @@ def test_samples_keep_the_best_trial(mode: str, best: int) -> None:
     assert sample.trials in (89, 90)  # the best may stand in the place of one that is there already
     assert sample.study.best_value == values[best]
     assert trials[best].params["lr"] in {kept.params["lr"] for kept in sample.study.trials}
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_of_equal_trials_the_best_is_that_with_the_lower_loss(mode: str) -> None:
+    trials = [trial(n, values=[0.5], params={"lr": 0.01 + n / 1e5}, val_loss=0.4) for n in range(2000)]
+    trials[613] = trial(613, values=[0.5], params={"lr": 0.05}, val_loss=0.3)
+    assert 613 in {point.number for point in history_of(trials, mode=mode).points}
+    sample = sampled_study(trials, mode=mode, most=90)
+    figure = dressed_parallel(parallel_figure(sample), metric="val_accuracy")
+    best = figure["data"][-1]
+    assert (best["customdata"][1], best["line"]["color"]) == (["lr", "0.05"], "@best")
+    assert [line["line"]["color"] for line in figure["data"]].count("@best") == 1
 
 
 def test_history_figure_has_a_trace_for_each_state_that_is_there() -> None:
@@ -287,6 +300,24 @@ def test_importance_adds_up_and_finds_what_mattered() -> None:
     assert importance.shares["lr"] > 0.8
     assert contour_pairs(importance) == [("lr", "freeze")]
     assert importance == importance_of(sampled_study(varied(40), mode="max"))  # the same twice
+
+
+@pytest.mark.parametrize("lr", [Float(1e-5, 1e-1, log=True), Int(1, 10**4, log=True)])
+def test_importance_sees_a_log_scale_as_one(lr: Float | Int) -> None:
+    sample = sampled_study([shaped(lr, n) for n in range(150)], mode="max")
+    shares = importance_of(sample).shares
+    assert list(shares) == ["lr", "gamma"]
+    assert shares["lr"] > 0.85  # of the variance it makes 95 %
+    assert sample.study.trials[0].distributions["lr"] == distribution(lr)  # the charts keep the scale
+
+
+def shaped(lr: Float | Int, number: int) -> TrialRecord:
+    """A trial of evenly spread settings, whose value grows over the lower half of lr, and a little with gamma."""
+    place, gamma = number * 0.6180339887 % 1, 0.1 + 0.8 * (number * 0.7548776662 % 1)
+    rate = lr.low * (lr.high / lr.low) ** place
+    params = {"lr": round(rate) if isinstance(lr, Int) else rate, "gamma": gamma}
+    record = trial(number, values=[min(place, 0.5) + 0.15 * gamma], params=params)
+    return dataclasses.replace(record, distributions={**record.distributions, "lr": distribution(lr)})
 
 
 def test_importance_says_which_settings_it_cannot_judge() -> None:

@@ -70,6 +70,15 @@ def test_what_won(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_setting_that_does_not_apply_to_the_winner_won_nothing(tmp_path: Path) -> None:
+    first, second = sweeps(tmp_path, first=[Planned("complete", {"lr": 0.02, "freeze": 2}, [0.95])], second=values(0.5))
+    space = {name: dim for name, dim in second.record["spec"]["space"].items() if name != "lr"}
+    second = changed(second, spec={**second.record["spec"], "space": space})
+    assert compare_sweeps([first, second]).winners.rows == (
+        ("lr", 0.02, 0.01), ("freeze", 2, "none"), ("nesterov", None, False),
+    )  # fmt: skip
+
+
 def test_what_is_explored_by_one_and_fixed_by_the_other(tmp_path: Path) -> None:
     first, second = sweeps(tmp_path, first=values(0.5), second=values(0.5))
     space = {name: dim for name, dim in second.record["spec"]["space"].items() if name != "lr"}

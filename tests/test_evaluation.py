@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import r2_score
+from sklearn.metrics import precision_recall_fscore_support, r2_score
 
 from reports.evaluation import (
     calibration,
@@ -44,9 +44,16 @@ def test_measures_of_classes() -> None:
     ants, bees, wasps = measures.by_class
     assert (ants.pictures, ants.precision, ants.recall) == (2, 0.5, 0.5)
     assert (bees.pictures, bees.precision, bees.recall) == (3, pytest.approx(2 / 3), pytest.approx(2 / 3))
-    assert (wasps.pictures, wasps.precision, wasps.recall, wasps.f1) == (0, 0, 0, 0)
+    assert (wasps.pictures, wasps.precision, wasps.recall, wasps.f1) == (0, None, None, None)
     assert measures.macro_f1 == pytest.approx((0.5 + 2 / 3) / 2)  # of classes that have pictures
     assert confused_pairs(measures.confusion, CLASSES) == [("ants", "bees", 1), ("bees", "ants", 1)]
+
+
+def test_a_class_without_pictures_has_no_recall() -> None:
+    measures = classification([*PICTURES, one("f", 1, 0.0, 0.1, 0.9)], CLASSES)
+    _, bees, wasps = measures.by_class
+    assert (bees.recall, wasps.precision, wasps.recall, wasps.f1) == (0.5, 0, None, None)
+    assert measures.macro_f1 == pytest.approx((0.5 + 4 / 7 + 0) / 3)  # it was told of a picture, so it counts
 
 
 def test_what_to_look_at() -> None:
@@ -113,10 +120,15 @@ def test_measures_are_those_of_the_epochs(seed: int) -> None:
     assert measures.macro_f1 == pytest.approx(float(scores["f1"]))
     assert measures.accuracy == pytest.approx(float(scores["accuracy"]))
 
+    known = precision_recall_fscore_support(labels, [p.predicted for p in pictures], labels=range(7), zero_division=0)
+    found = [(m.precision or 0.0, m.recall or 0.0, m.f1 or 0.0, m.pictures) for m in measures.by_class]
+    assert np.allclose(np.array(found).T, known)
+
     several = np.round(draw.random((12, 4)), 1)  # many are one half
     truth = draw.integers(0, 2, (12, 4))
     truth[:, 3] = 0
     pictures = [HeldOut("val", str(n), tuple(truth[n]), tuple(several[n])) for n in range(12)]
     scores = SCORES["multilabel"](torch.tensor(several), torch.tensor(truth))
     f1 = [measure.f1 for measure in labels_measures(pictures, names[:4])]
-    assert np.mean(f1) == pytest.approx(float(scores["f1"]))
+    assert f1[3] is None
+    assert np.mean([value or 0.0 for value in f1]) == pytest.approx(float(scores["f1"]))

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -14,8 +15,10 @@ from rich.console import Console
 
 from big_run import make_big_run
 from report_parts import SECTIONS, add_predictions, trial
+from reports.best_section import _class_table
 from reports.charts import MOST_BARS, MOST_CURVES, MOST_POINTS, curves_of, history_of, timeline_of
 from reports.comparison_section import add_comparisons
+from reports.evaluation import ClassMeasures
 from reports.leaderboard_section import failures
 from reports.ledger import Ledger
 from reports.markup import Markup, bdi, chart_text, definitions, html_table, safe_json, tag, whole_text
@@ -338,6 +341,8 @@ def test_reports_of_every_task(tmp_path: Path, metric: str, task: str) -> None:
     expected = {"classification": "Confusion matrix", "multilabel": "By label", "regression": "RMSE"}[task]
     assert expected in page.sections["model"]
     assert "exported earlier" not in page.sections["model"]
+    expected = "somewhat less" if metric == "val_map" else "somewhat worse"
+    assert f"also chose the trial and its epoch: expect {expected} on new ones" in page.sections["model"]
     assert "no share of pictures" in page.sections["answer"]
 
 
@@ -391,6 +396,29 @@ def test_the_best_model_is_shown_with_its_mistakes(tmp_path: Path) -> None:
     assert "val/1.png" in model  # taken for the other class
     assert "gone" in model  # digits have no such pictures: names have to do
     assert "img" not in page.tags
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (
+            {"val": {"pictures": 10, "loss": 0.4, "map": 0.75, "accuracy": 0.625, "f1": 0.5, "auroc": None}},
+            "val100.750.6250.5By",
+        ),
+        ({"val": {"pictures": 10, "map": "<b>", "f1": math.inf}, "test": {"pictures": 7}, "train": 5}, "val10By"),
+        ({"missing": "gone"}, None),
+        ({"test": {"pictures": 7}}, None),  # of which there are no predictions
+    ],
+)
+def test_measures_over_all_labels_are_those_of_the_export(tmp_path: Path, measured: object, said: str | None) -> None:
+    run = make_run(tmp_path, metric="val_map")
+    task_of(run, "multilabel")
+    add_predictions(run, classes=("ants", "bees"), task="multilabel")
+    (run / "best" / "model.json").write_text(json.dumps({"trial": 1, "measured": measured}))
+    model = page_of(run).sections["model"]
+    table = "MeasuressplitpicturesmAPaccuracymacro F1AUROC"
+    assert (table in model) == (said is not None)
+    assert said is None or f"{table}{said} label" in model
 
 
 def test_thumbnails_of_pictures_that_are_there(tmp_path: Path) -> None:
@@ -486,6 +514,15 @@ def test_confusions_of_many_classes(tmp_path: Path, classes: int, expected: str)
     assert ("confusion" in page.data("figures")) == (classes == 30)
 
 
+def test_a_class_without_pictures_is_not_among_the_worst() -> None:
+    empty = [ClassMeasures(f"class {n}", 0, None, None, None) for n in range(100)]
+    drawn = _class_table([*empty, ClassMeasures("ants", 3, 0.9, 0.8, 0.85)], head="class")
+    assert "the 100 of 101 with the lowest F1" in drawn
+    first, second, *_ = re.findall("<tr>.*?</tr>", drawn.split("<tbody>")[1])
+    assert "ants" in first
+    assert second.endswith('<td class="n">0</td><td class="n"></td><td class="n"></td><td class="n"></td></tr>')
+
+
 # what was warned of, and comparisons
 
 
@@ -523,6 +560,18 @@ def test_two_numbers_have_a_grid_though_there_is_no_choice(tmp_path: Path) -> No
     assert "lr × gamma" in said
 
 
+def test_grids_are_of_settings_that_apply_together(tmp_path: Path) -> None:
+    trials = [
+        Planned("complete", {"lr": 0.01 * n, name: value}, [0.5])
+        for name, values in (("freeze", ("none", 2)), ("nesterov", (True, False)))
+        for n, value in enumerate(values, start=1)
+    ]
+    said = page_of(make_run(tmp_path, trials=trials)).sections["comparisons"]
+    assert "By nesterov (does not apply to 2 of 4 trials)" in said
+    assert "freeze by lr (left out: 2 trials to which not both apply)" in said
+    assert "freeze × nesterov" not in said
+
+
 def test_settings_beyond_the_most_that_are_paired_are_named(tmp_path: Path) -> None:
     names = [
         "lr", "gamma", "momentum", "weight_decay", "label_smoothing", "dropout", "mixup", "cutmix", "beta1", "beta2",
@@ -537,10 +586,7 @@ def _exploring(tmp_path: Path, space: dict[str, Float]) -> Results:
     sweep = Sweep.open(make_run(tmp_path, trials=[]))
     sweep.record["spec"]["space"] = space
     trials = [
-        dataclasses.replace(
-            trial(n, values=[n / 10]), settings={"model": "resnet18", **dict.fromkeys(space, 0.1 + n / 10)}
-        )
-        for n in range(4)
+        dataclasses.replace(trial(n, values=[n / 10]), params=dict.fromkeys(space, 0.1 + n / 10)) for n in range(4)
     ]
     return dataclasses.replace(Results.of(sweep), trials=trials)
 
