@@ -104,7 +104,7 @@ def _importance(page: Page, results: Results) -> Markup:
     sample = sampled_study(results.trials, mode=results.sweep.mode, most=MOST_JUDGED)
     importance = importance_of(sample)
     if not importance.shares:
-        return tag("p", "All complete trials are equally good, so no setting can be called important.")
+        return tag("p", "The complete trials are equally good, or alike, so no setting can be called important.")
     limits = "How much of the values’ variation each setting explains, by itself and with others (fANOVA)."
     limits += " It says what mattered within the ranges searched, not which value is good."
     if sample.trials < _FEW_TRIALS:

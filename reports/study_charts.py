@@ -75,9 +75,9 @@ def sampled_study(trials: Sequence[TrialRecord], *, mode: str, most: int = MOST_
 
 
 def importance_of(sample: Sample) -> Importance:
-    """Empty where there are too few trials, or all of them are equally good."""
+    """Empty where there are too few trials, or all of them are equally good, or alike."""
     values = {trial.value for trial in sample.study.get_trials(deepcopy=False)}
-    if sample.trials < FEWEST_TRIALS or len(values) < 2:
+    if sample.trials < FEWEST_TRIALS or len(values) < 2 or not sample.settings:
         return Importance()
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     with warnings.catch_warnings():

@@ -327,7 +327,15 @@ def test_importance_says_which_settings_it_cannot_judge() -> None:
     assert importance.left_out == ("gamma",)
 
 
-@pytest.mark.parametrize("trials", [[], varied(FEWEST_TRIALS - 1), [trial(n, values=[0.5]) for n in range(9)]])
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [],
+        varied(FEWEST_TRIALS - 1),
+        [trial(n, values=[0.5], params={"lr": 0.1 * n}) for n in range(9)],
+        [trial(n, values=[0.1 * n]) for n in range(9)],
+    ],
+)
 def test_importance_of_too_little(trials: list[TrialRecord]) -> None:
     assert importance_of(sampled_study(trials, mode="max")).shares == {}
 
