@@ -332,7 +332,7 @@ def test_importance_says_which_settings_it_cannot_judge() -> None:
     [
         [],
         varied(FEWEST_TRIALS - 1),
-        [trial(n, values=[0.5], params={"lr": 0.1 * n}) for n in range(9)],
+        [trial(n, values=[0.5], params={"lr": 0.01 * (n + 1)}) for n in range(9)],
         [trial(n, values=[0.1 * n]) for n in range(9)],
     ],
 )
