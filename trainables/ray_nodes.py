@@ -1,4 +1,4 @@
-"""A node of somebody's Ray cluster: what it has, and the driver's files for it, sent once to each node and kept there.
+"""The driver's files for a node of somebody's Ray cluster, sent once to each node and kept there.
 
     files = ray.remote(num_cpus=0)(Files).options(name="offer").remote()       # on the driver's node
     ray.get(files.offer.remote("3fa9…", ["pixels.bin", …]))
@@ -12,50 +12,24 @@ they get their name.
 
 import dataclasses
 import os
-import platform
 import shutil
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from trainables.bucket import Bucket
 from trainables.data.cache import cache_folder, kind_folder, locked, writing
 from trainables.data.room import make_room_for_pixels
 from trainables.data.store import DamagedStoreError, PixelStore
-from trainables.errors import UserError
 from trainables.files import file_digest
 from trainables.models.weights import Weights
-from trainables.places import place_at
-from trainables.urls import is_url
 
 PIECE = 16 * 2**20  # bytes
 _IN_FLIGHT = 4  # pieces asked for before the first of them has arrived
 _CHECKED = 64 * 2**20  # bytes of a store compared with their checksums when it has arrived
-
-
-def about_node(packages: Sequence[str], run: str, name: str) -> dict[str, Any]:
-    """This node's name, its versions of Python and of `packages` (None: not installed), and why it does not see the
-    file `name` of a run (empty: it does)."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    try:
-        place = place_at(run)
-        if isinstance(place, Bucket):
-            place.check()  # without patience
-        blind = "" if place.has(name) else "it is not there"
-    except (OSError, UserError) as error:
-        blind = str(error)
-    return {"node": socket.gethostname(), "versions": versions, "blind": blind}
 
 
 class Files:
@@ -164,20 +138,3 @@ def _pieces(files: Any, name: str, file: str, size: int) -> Iterator[bytes]:
     while waiting:
         yield ray.get(waiting.pop(0))
         waiting += islice(asked, 1)
-
-
-def check_run_is_seen(run: str) -> None:
-    """UserError where this node does not see the sweep's folder, into which trials write their checkpoints."""
-    if not is_url(run) and not Path(run).is_dir():
-        raise run_not_seen(socket.gethostname(), run)
-
-
-def run_not_seen(node: str, run: str, why: str = "it is not there") -> UserError:
-    """The mistake, in words for the user."""
-    return UserError(
-        f"a node does not see the sweep's folder, where trials keep their checkpoints ({why})",
-        where=node,
-        got=run,
-        hint="put --runs on a file system that all nodes see at the same path, or on object storage that all of them"
-        " have the credentials for",
-    )

@@ -37,8 +37,9 @@ from trainables.hardware import (
 )
 from trainables.models.resident import residents
 from trainables.models.weights import Weights
+from trainables.node_check import check_run_is_seen
 from trainables.places import Place, place_at
-from trainables.ray_nodes import check_run_is_seen, store_here, weights_here
+from trainables.ray_nodes import store_here, weights_here
 from trainables.settings import TrialSettings
 from trainables.training.compiling import keep_compiled
 

@@ -27,7 +27,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import trainables
 from reports.record import RECORD
 from trainables.errors import UserError
-from trainables.ray_nodes import Files, about_node, run_not_seen
+from trainables.node_check import about_node, run_not_seen
+from trainables.ray_nodes import Files
 from trainables.wording import counted
 from tuning.cluster import RaySession, shut_down
 
