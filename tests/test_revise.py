@@ -123,6 +123,10 @@ def test_more_trials_extend_it(run: Path) -> None:
     assert _revised(run, Revision()) == [], "a change is said once"
 
 
+def test_a_setting_that_was_not_there_is_said_so(run: Path) -> None:
+    assert _revised(run, Revision(hours=1.5)) == ["search.hours was nothing, is 1.5"]
+
+
 def test_fewer_trials_than_there_are(run: Path) -> None:
     with pytest.raises(UserError, match="the sweep has more trials than that: got 3, expected ≥ 6"):
         _revised(run, Revision(trials=3))

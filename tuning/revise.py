@@ -22,7 +22,7 @@ from trainables.files import write_json
 from tuning.crosschecks import advice
 from tuning.edited import edited
 from tuning.space import Choice, Dimension, contains, distribution, leads_to
-from tuning.space_file import condition_in_words, words_for
+from tuning.space_file import condition_in_words, value_in_words, words_for
 from tuning.spec import Spec
 from tuning.versions import current_versions
 from tuning.yaml_file import parse, read_text, read_yaml
@@ -111,8 +111,8 @@ def _spec_of(sweep: Sweep) -> Spec:
 @dataclass(frozen=True)
 class _Change:
     where: str
-    old: Any
-    new: Any
+    old: str
+    new: str
     allowed: bool
 
 
@@ -134,7 +134,9 @@ def _changes(old: Spec, new: Spec) -> list[_Change]:
         for name in sorted(before[section].keys() | after[section].keys()):
             was, now = before[section].get(name, "not set"), after[section].get(name, "not set")
             if was != now:
-                found.append(_Change(f"{section}.{name}", was, now, allowed=name in free))
+                found.append(
+                    _Change(f"{section}.{name}", value_in_words(was), value_in_words(now), allowed=name in free)
+                )
     for name in sorted(old.space.keys() | new.space.keys()):
         earlier, later = old.space.get(name), new.space.get(name)
         if earlier != later:

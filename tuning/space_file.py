@@ -85,20 +85,21 @@ def entry_of(dimension: Dimension) -> Any:
 def words_for(dimension: Dimension) -> str:
     """`1e-05 to 0.1, log scale`; `8 to 64 in steps of 8`; `16, 32, 64`."""
     if isinstance(dimension, Choice):
-        return ", ".join(map(_exactly, dimension.values))
-    text = f"{_exactly(dimension.low)} to {_exactly(dimension.high)}"
+        return ", ".join(map(value_in_words, dimension.values))
+    text = f"{value_in_words(dimension.low)} to {value_in_words(dimension.high)}"
     if dimension.log:
         return f"{text}, log scale"
-    return text if dimension.step in (None, 1) else f"{text} in steps of {_exactly(dimension.step)}"
+    return text if dimension.step in (None, 1) else f"{text} in steps of {value_in_words(dimension.step)}"
 
 
 def condition_in_words(dimension: Dimension) -> str:
     """`optimizer is adam or adamw`; empty where there is none."""
     conditions = dimension.when or {}
-    return " and ".join(f"{name} is {' or '.join(map(_exactly, values))}" for name, values in conditions.items())
+    return " and ".join(f"{name} is {' or '.join(map(value_in_words, values))}" for name, values in conditions.items())
 
 
-def _exactly(value: Value) -> str:
+def value_in_words(value: Any) -> str:
+    """`0.001`, `none`, `true`, `[16, 32]`; `nothing` for None."""
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return value if isinstance(value, str) else repr(Shown(value))
