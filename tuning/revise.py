@@ -11,7 +11,6 @@ has the file as it was, and the command line's options of the time stay in force
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reports.home import address_of
 from reports.ledger import Ledger
