@@ -40,6 +40,7 @@ class _Search(TypedDict):
     metric: Metric
     trials: int
     hours: float | None
+    storage: NotRequired[str | None]
 
 
 class _Spec(TypedDict):
@@ -89,6 +90,7 @@ class _Record(TypedDict):
     weights: dict[str, dict[str, _Weights]]
     sharing_bytes: NotRequired[int]
     versions: dict[str, str | None]
+    study: NotRequired[str]
 
 
 _CHECK = TypeAdapter(_Record)
@@ -131,6 +133,8 @@ def _check(record: dict[str, Any], *, where: str) -> None:
             f"damaged: {key} cannot be right ({first['msg']})", where=where, got=first["input"], hint=hint
         ) from None
     spec = record["spec"]
+    if spec["search"].get("storage") is not None and "study" not in record:
+        raise UserError("damaged: it lacks study", where=where, hint=hint)
     epochs = {**spec["defaults"], **spec["trial"]}.get("epochs")
     if "epochs" not in spec["space"] and not isinstance(epochs, int):
         raise UserError("damaged: it lacks spec.defaults.epochs", where=where, got=epochs, hint=hint)
