@@ -62,6 +62,10 @@ class Database:
     url: str
     study: str
 
+    @property
+    def where(self) -> str:
+        return self.url
+
     def create(self, direction: StudyDirection) -> optuna.Study:
         """A new, empty study.
 

@@ -9,7 +9,6 @@ runs/<name>/
   logs/  report/  best/                      what Ray and the commands wrote
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -185,15 +184,10 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "best_epoch": trial.best_epoch,
         "error": trial.error,
         "epochs": [
-            {key: _finite(value) for key, value in epoch.items() if key not in ("checkpoint", "elapsed")}
+            {key: value for key, value in epoch.items() if key not in ("checkpoint", "elapsed")}
             for epoch in trial.epochs
         ],
     }
-
-
-def _finite(value: Any) -> Any:
-    """A number that JSON has no word for (NaN, Inf) becomes null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _state(sweep: Sweep, ledger: Ledger, counts: Mapping[str, int]) -> str:

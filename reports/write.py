@@ -7,7 +7,6 @@ Works while the sweep runs, after a crash, and before its first trial. Each file
 """
 
 import dataclasses
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from reports.answers import winner_file
 from reports.best_section import add_best_model
 from reports.comparison_section import add_comparisons
 from reports.folders import refuse_link
+from reports.json_text import json_text
 from reports.leaderboard_section import add_leaderboard
 from reports.page import Page
 from reports.picture_sections import add_settings, add_trials
@@ -62,7 +62,7 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
         PAGE: _page(results, folder),
         "leaderboard.md": _markdown(results),
         "leaderboard.csv": _csv(results),
-        DATA: json.dumps(_document(results), indent=2, ensure_ascii=False) + "\n",
+        DATA: json_text(_document(results)) + "\n",
     }
     if best is not None:
         texts[WINNER] = winner_file(sweep, best)
