@@ -33,7 +33,7 @@ def card(description: Description) -> str:
 
 {", ".join(names)}{f" and {more} more (see model.json)" if more else ""}
 
-- Pictures: {_counts(facts["data"])}; fingerprint `{facts["data"]["fingerprint"]}`.
+- Pictures: {_counts(facts["data"])}; fingerprint {escaped(shown(facts["data"]["fingerprint"]))}.
 - Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}: the shorter side \
 is resized to {description.resize}, and the centre cropped.
 - {_origin(facts)}
@@ -58,7 +58,7 @@ tune predict . pictures/
 
 def _counts(data: dict[str, Any]) -> str:
     counts = data.get("pictures") or {split: sum(classes.values()) for split, classes in data["counts"].items()}
-    return ", ".join(f"{count} {split}" for split, count in counts.items() if count) or "counts not recorded"
+    return ", ".join(f"{n} {escaped(shown(split))}" for split, n in counts.items() if n) or "counts not recorded"
 
 
 def _origin(facts: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def _goodness(facts: dict[str, Any]) -> str:
     if "test" in measured:
         notes.append("The `test` pictures chose nothing: they are the better guess.")
     if "val" in measured:
-        precision = _PRECISIONS.get(recorded["precision"], recorded["precision"])
+        precision = _PRECISIONS.get(recorded["precision"]) or escaped(shown(recorded["precision"]))
         notes.append(
             f"While training the network computed in {precision}; this model was measured in fp32."
             + ("" if recorded["precision"] == "fp32" else " A few pictures may be labelled otherwise for that.")

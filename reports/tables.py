@@ -10,6 +10,7 @@ formula (it begins with `=`, `+`, `-` or `@`) gets a leading `'`, and on a termi
 """
 
 import csv
+import html
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,9 @@ from trainables.wording import counted
 Cell = str | int | float | bool | None
 
 _ENDED = {"hours": " (its hours are used up)", "errors": " (the same error again and again)"}
+# What Markdown would act on: anywhere, but for `_` within a word; and at the start of a line.
+_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_++|_++(?![^\W_])|(?<!\S)#++|^=++(?=\s|$)|^[-+](?=[\s-]|$)")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 _LONGEST_TEXT = 200  # in Markdown and on a terminal; CSV and JSON hold texts whole
 
 
@@ -141,9 +145,10 @@ def markdown(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown, and the HTML made of it, show as it is."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`|*\[\]])", r"\\\1", " ".join(text.split()))
+    """Text that Markdown, and the HTML made of it, show as it is, at the start of a line too."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    text = _MARKS.sub(lambda found: "".join(f"\\{mark}" for mark in found[0]), text)
+    return _NUMBERED.sub(r"\1\\\2", text)
 
 
 def to_csv(table: Table) -> str:
@@ -180,7 +185,7 @@ def records(table: Table) -> list[dict[str, Cell]]:
 def plain(table: Table) -> str:
     """Aligned columns of text, two spaces apart, one line a row, as wide as they are."""
     numeric = numeric_columns(table)
-    lines = [list(table.columns), *([shown(cell) for cell in row] for row in table.rows)]
+    lines = [[shown(column) for column in table.columns], *([shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return "".join(
         "  ".join(

@@ -175,6 +175,18 @@ def test_hostile_names(tmp_path: Path) -> None:
     assert "\u202e" not in html
 
 
+def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    hostile = make_run(tmp_path / "runs", name="a\x1b]0;owned\x07", trials=values(0.5))
+    changed(Sweep.open(hostile), hardware={"cpus": 64})
+    make_run(tmp_path / "runs", name="b", trials=values(0.5))
+    words = ["compare", str(hostile), "b", "--runs", str(tmp_path / "runs"), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "note: not the same hardware" in result.stderr
+    for line in result.output.splitlines():
+        assert line.isprintable()
+
+
 def test_the_command(tmp_path: Path) -> None:
     sweeps(tmp_path / "runs", first=values(0.5, 0.75), second=values(0.5))
     out = tmp_path / "out"

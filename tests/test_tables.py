@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from rich.console import Console
 
 from reports.comparisons import categorical_settings, comparison
@@ -31,7 +34,9 @@ from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
 
+MARKDOWN = MarkdownIt("gfm-like", {"linkify": False})
 HOSTILE_TABLE = Table("Hostile", ("text", "number"), tuple((text, -1.5) for text in HOSTILE))
+HOSTILE_HEAD = Table("Hostile", tuple(HOSTILE), (tuple(range(len(HOSTILE))),))
 
 
 @pytest.fixture
@@ -164,8 +169,30 @@ def test_shown(cell: object, text: str) -> None:
     assert shown(cell) == text  # type: ignore[arg-type]
 
 
-def test_markdown_escapes() -> None:
-    assert escaped("<b> & `x` a|b [l](u) *s* \\") == "&lt;b&gt; &amp; \\`x\\` a\\|b \\[l\\](u) \\*s\\* \\\\"
+MARKED = (
+    "~~~", "```", "`a`", "# Big", "##", "c# #", "1. FC", "2)", "-", "- a", "---", "+ a", "===", "> a", "a|b",
+    "__init__", "_a_", "a__b", "*a*", "~~a~~", "[a](b)", "![a](b)", "[a]: b", "<b>", "&copy;", "a\\", "$a$",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MARKED)
+@pytest.mark.parametrize("before", ["", "- ", "# ", "above\n"])
+def test_markdown_shows_text_as_it_is(text: str, before: str) -> None:
+    plain, marked = (MARKDOWN.parse(f"{before}{said}\nbelow") for said in ("x", escaped(text)))
+    assert [token.type for token in marked] == [token.type for token in plain]
+    assert rendered(marked) == rendered(plain).replace("x", text)
+
+
+def rendered(tokens: Sequence[Token]) -> str:
+    return "".join(part.content or "\n" for token in tokens for part in token.children or ())
+
+
+def test_ordinary_text_stays_readable_in_markdown() -> None:
+    for text in ("batch_size", "a (b), c.", "1.5e-3", "-1.5", "12.5", "v1.2", "don't", "a-b", "C#", "50 %", "a!"):
+        assert escaped(text) == text
+
+
+def test_markdown_keeps_cells_apart() -> None:
     lines = markdown(HOSTILE_TABLE).splitlines()
     assert lines[:2] == ["| text | number |", "| --- | ---: |"]
     assert len(lines) == 2 + len(HOSTILE)
@@ -205,6 +232,13 @@ def test_plain_text_is_aligned_one_line_a_row() -> None:
     lines = plain(HOSTILE_TABLE).splitlines()
     assert len(lines) == 1 + len(HOSTILE)
     assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_of_columns_are_made_harmless(terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=2000, color_system=None)
+    print_table(HOSTILE_HEAD, console=console)
+    assert console.file.getvalue().replace("\n", "").isprintable()  # type: ignore[attr-defined]
 
 
 def test_on_a_terminal_markup_in_texts_has_no_effect() -> None:
