@@ -19,7 +19,7 @@ from reports.ledger import TrialRecord, best_of
 from reports.markup import html_table, join, tag
 from reports.page import Page
 from reports.sweep import Sweep, standing
-from reports.tables import Cell, Table, shown, to_csv
+from reports.tables import Cell, Table, chosen, shown, to_csv
 from reports.told import explored_words, setting_cell
 from reports.write import PAGE, refuse_other_page, write_texts
 from trainables.errors import UserError
@@ -196,8 +196,17 @@ def _differences(names: Sequence[str], sweeps: Sequence[Sweep]) -> Table:
 
 
 def _winners(names: Sequence[str], sweeps: Sequence[Sweep], best: Sequence[TrialRecord | None]) -> Table:
-    explored = dict.fromkeys(name for sweep in sweeps for name in sweep.record["spec"]["space"])
-    rows = [(name, *(trial and setting_cell(trial.settings.get(name)) for trial in best)) for name in explored]
+    spaces = [sweep.record["spec"]["space"] for sweep in sweeps]
+    rows = [
+        (
+            name,
+            *(
+                trial and setting_cell(chosen(trial, name, explored=space))
+                for trial, space in zip(best, spaces, strict=True)
+            ),
+        )
+        for name in dict.fromkeys(name for space in spaces for name in space)
+    ]
     return Table("The best trial of each", ("setting", *names), tuple(rows))
 
 

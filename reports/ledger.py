@@ -76,6 +76,11 @@ class TrialRecord:
         """Time spent in this trial's recorded epochs, in seconds."""
         return sum(epoch["seconds"] for epoch in self.epochs)
 
+    @property
+    def trainable(self) -> int | None:
+        """How many parameters the last epoch trained; None where that is not recorded."""
+        return self.epochs[-1].get("trainable") if self.epochs else None
+
     def checkpoint(self, epoch: int | None) -> str | None:
         """The checkpoint of a recorded epoch, as a path relative to the run's folder.
 

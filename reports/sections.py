@@ -16,7 +16,7 @@ from reports.markup import Markup, bdi, join, tag, text, words
 from reports.page import Page, command
 from reports.results import Results
 from reports.shared_work import SharedWork, shared_work
-from reports.tables import shown
+from reports.tables import shown, state_in_words
 from reports.tested import score_on_test
 from trainables.wording import counted
 
@@ -24,7 +24,11 @@ from trainables.wording import counted
 def lead(results: Results) -> Markup:
     """How the sweep stands, in a line under its name."""
     standing, record = results.standing, results.sweep.record
-    counts = ", ".join(f"{number:,} {state}" for state, number in standing["counts"].items() if number)
+    counts = ", ".join(
+        f"{number:,} {state_in_words(state, standing['state'])}"
+        for state, number in standing["counts"].items()
+        if number
+    )
     begun = sum(standing["counts"].values())
     state = tag("span", standing["state"], attributes={"class": f"state {standing['state']}"})
     facts = [

@@ -1,6 +1,6 @@
 """A sweep's results as tables: first the data, then its drawing as Markdown, CSV or plain text.
 
-    board = leaderboard(trials, metric="val_accuracy", mode="max", settings=["lr", "freeze"])
+    board = leaderboard(sweep, sweep.ledger().trials(), settings=["lr", "freeze"], sweep_state="running")
     print(plain(board))
     markdown(board)
 
@@ -13,12 +13,13 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from reports.ledger import TrialRecord
 from reports.ranking import ranked
+from reports.sweep import Sweep
 from trainables.wording import counted
 
 Cell = str | int | float | bool | None
@@ -43,23 +44,25 @@ class Table:
 
 
 def leaderboard(
+    sweep: Sweep,
     trials: Iterable[TrialRecord],
     *,
-    metric: str,
-    mode: str,
     settings: Sequence[str],
+    sweep_state: str,
     brief: bool = False,
-    sweep_state: str = "",
+    trainable: bool = False,
 ) -> Table:
     """The trials, best first, with their value (under the metric's name) and the given settings.
 
-    `epochs_run` counts recorded epochs; `seconds` is their time. A `brief` board leaves out the rank, which the order
-    tells, and the reasons of failed trials. Given the sweep's state, those of its trials are in words.
+    `epochs_run` counts recorded epochs; `seconds` is their time. An explored setting is empty where its condition was
+    not met. A `brief` board leaves out the rank, which the order tells, and the reasons of failed trials; with
+    `trainable` it has how many parameters were trained. States are in words, which depend on the sweep's.
     """
-    facts = ("trial", "state", metric, "best_epoch", "epochs_run", "seconds")
+    explored = sweep.record["spec"]["space"]
+    facts = ("trial", "state", sweep.metric, "best_epoch", "epochs_run", "seconds", *["trainable"] * trainable)
     columns = (*facts, *settings) if brief else ("rank", *facts, *settings, "error")
     rows = []
-    for rank, trial in enumerate(ranked(trials, mode=mode), start=1):
+    for rank, trial in enumerate(ranked(trials, mode=sweep.mode), start=1):
         row = (
             trial.number,
             state_in_words(trial.state, sweep_state),
@@ -67,10 +70,27 @@ def leaderboard(
             trial.best_epoch,
             len(trial.epochs),
             round(trial.seconds, 3),
-            *(trial.settings.get(name) for name in settings),
+            *[trial.trainable] * trainable,
+            *(chosen(trial, name, explored=explored) for name in settings),
         )
         rows.append(row if brief else (rank, *row, trial.error))
     return Table("Leaderboard", columns, tuple(rows))
+
+
+def chosen(trial: TrialRecord, name: str, *, explored: Container[str]) -> Any:
+    """A setting of a trial; None for one that is explored and was not suggested, as its condition was not met."""
+    return (trial.params if name in explored else trial.settings).get(name)
+
+
+def without_empty(table: Table, *columns: str) -> Table:
+    """The table without those of the named columns that are empty in every row."""
+    places = [
+        place
+        for place, name in enumerate(table.columns)
+        if name not in columns or any(row[place] is not None for row in table.rows)
+    ]
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return Table(table.title, tuple(table.columns[place] for place in places), rows)
 
 
 def varying_settings(trials: Sequence[TrialRecord], *, explored: Iterable[str]) -> list[str]:

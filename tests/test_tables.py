@@ -83,13 +83,33 @@ def test_frames_of_no_sweep(tmp_path: Path) -> None:
 
 
 def test_leaderboard(run: Path) -> None:
-    board = leaderboard(Sweep.open(run).ledger().trials(), metric="val_accuracy", mode="max", settings=["lr", "freeze"])
+    sweep = Sweep.open(run)
+    board = leaderboard(sweep, sweep.ledger().trials(), settings=["lr", "freeze"], sweep_state="running")
     assert board.columns == (
         "rank", "trial", "state", "val_accuracy", "best_epoch", "epochs_run", "seconds", "lr", "freeze", "error",
     )  # fmt: skip
     assert board.rows[0] == (1, 1, "complete", 0.95, 2, 3, 4.5, 0.02, "layer2", None)
     assert [row[1] for row in board.rows] == [1, 8, 0, 2, 4, 5, 6, 7, 3, 9]
     assert [row[0] for row in board.rows] == list(range(1, 11))
+
+
+def test_a_setting_whose_condition_was_not_met_is_empty(tmp_path: Path) -> None:
+    planned = [Planned("complete", {"lr": 0.1, "freeze": "none"}, [0.5])]
+    run = make_run(tmp_path, trials=planned)
+    sweep = Sweep.open(run)
+    board = leaderboard(sweep, sweep.ledger().trials(), settings=["nesterov", "momentum"], sweep_state="running")
+    assert board.rows[0][-3:] == (None, TrialSettings().momentum, None)
+    write_report(sweep, tmp_path / "report")
+    (row,) = csv.DictReader((tmp_path / "report" / "leaderboard.csv").open())
+    assert (row["nesterov"], row["freeze"]) == ("", "none")
+
+
+def test_trials_left_by_an_interrupted_sweep_are_paused_everywhere(run: Path, tmp_path: Path) -> None:
+    page, board, table, *_ = write_report(Sweep.open(run), tmp_path / "report")
+    for path in (page, board, table):
+        text = path.read_text()
+        assert "paused" in text
+        assert "running" not in re.sub(r"<(script|style).*?</\1>|state\.running", "", text, flags=re.DOTALL), path.name
 
 
 def test_comparison_by_a_setting(run: Path) -> None:
@@ -258,8 +278,9 @@ def test_on_a_terminal_markup_in_texts_has_no_effect() -> None:
 def test_no_terminal_is_too_narrow_for_a_value(run: Path, width: int) -> None:
     console = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
     settings = ["lr", "freeze", "nesterov"]
-    trials = Sweep.open(run).ledger().trials()
-    print_table(leaderboard(trials, metric="val_accuracy", mode="max", settings=settings, brief=True), console=console)
+    sweep = Sweep.open(run)
+    trials = sweep.ledger().trials()
+    print_table(leaderboard(sweep, trials, settings=settings, sweep_state="running", brief=True), console=console)
     words = console.file.getvalue().split()  # type: ignore[attr-defined]
     assert words.count("complete") == 3
     assert "0.001235" in words

@@ -65,14 +65,7 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
     if not trials:
         return
     settings = list(sweep.record["spec"]["space"])
-    board = leaderboard(
-        trials,
-        metric=sweep.metric,
-        mode=sweep.mode,
-        settings=settings,
-        brief=True,
-        sweep_state=stands["state"],
-    )
+    board = leaderboard(sweep, trials, settings=settings, sweep_state=stands["state"], brief=True)
     print_line("", console=console)
     left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
     if left_out:
