@@ -251,9 +251,12 @@ def _page(comparison: Comparison) -> str:
         page.section("history", "How fast", tag("div", *charts, attributes={"class": "charts"}))
     else:
         page.section("history", "How fast", tag("p", "No trial is complete yet."))
+    names = {name: shown(name) for name in comparison.winners.columns}  # no words
     same = (
-        tag("p", "They were told the same.") if not comparison.differences.rows else html_table(comparison.differences)
+        html_table(comparison.differences, heads=names)
+        if comparison.differences.rows
+        else tag("p", "They were told the same.")
     )
     page.section("settings", "In what they differ", same)
-    page.section("winners", "What won", html_table(comparison.winners))
+    page.section("winners", "What won", html_table(comparison.winners, heads=names))
     return page.html()

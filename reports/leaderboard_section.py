@@ -40,7 +40,7 @@ def add_leaderboard(page: Page, results: Results) -> None:
     table = board(results, settings=settings)
     numeric = numeric_columns(table)
     columns = [
-        {"name": name, "numeric": right, "digits": _digits(table, name, place)}
+        {"name": name, "head": words(name, HEADS), "numeric": right, "digits": _digits(table, name, place)}
         for place, (name, right) in enumerate(zip(table.columns, numeric, strict=True))
     ]
     rows = [[cell if isinstance(cell, (int, float)) or cell is None else shown(cell) for cell in r] for r in table.rows]
@@ -127,7 +127,7 @@ def _board_table(table: Table, columns: Sequence[dict[str, Any]], *, best: int |
     heads = join(
         tag(
             "th",
-            tag("button", words(column["name"], HEADS), attributes={"type": "button"}),
+            tag("button", column["head"], attributes={"type": "button", "title": column["name"]}),
             attributes={"scope": "col", **({"class": "n"} if column["numeric"] else {})},
         )
         for column in columns

@@ -175,6 +175,14 @@ def test_hostile_names(tmp_path: Path) -> None:
     assert "\u202e" not in html
 
 
+def test_names_of_sweeps_are_no_words(tmp_path: Path) -> None:
+    comparison = compare_sweeps(sweeps(tmp_path, first_of_two=values(0.5), second_of_two=values(0.5, 0.6)))
+    page = write_comparison(comparison, tmp_path / "out")[0].read_text()
+    assert (
+        page.count('<th scope="col">first_of_two</th>') + page.count('<th scope="col" class="n">first_of_two</th>') == 2
+    )
+
+
 def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     hostile = make_run(tmp_path / "runs", name="a\x1b]0;owned\x07", trials=values(0.5))
     changed(Sweep.open(hostile), hardware={"cpus": 64})
