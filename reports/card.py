@@ -8,6 +8,7 @@ Texts from outside (class names, the sweep's name, notes) are escaped.
 from typing import Any
 
 from reports.modelfile import PT2, Description
+from reports.ranking import on_new_pictures
 from reports.recipe import plain_recipe, traced_recipe
 from reports.tables import Cell, Table, escaped, markdown, printable, shown
 from trainables.wording import counted
@@ -80,9 +81,10 @@ def _goodness(facts: dict[str, Any]) -> str:
     columns |= {f"{name}, this model": found for name, found in measured.items() if isinstance(found, dict)}
     metrics = dict.fromkeys(name for column in columns.values() for name in column)
     rows: list[tuple[Cell, ...]] = [(name, *(column.get(name) for column in columns.values())) for name in metrics]
+    expected = on_new_pictures(facts["selected_by"]["mode"])
     notes = [
         f"The `{split}` pictures chose the trial and the epoch, so what they say is optimistic: on new pictures expect"
-        " somewhat less."
+        f" {expected}."
     ]
     if "test" in measured:
         notes.append("The `test` pictures chose nothing: they are the better guess.")

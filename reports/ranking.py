@@ -42,5 +42,10 @@ def gap_to_second(trials: Iterable["TrialRecord"], *, mode: str) -> float | None
     return abs(values[0] - values[1]) if len(values) > 1 else None
 
 
+def on_new_pictures(mode: str) -> str:
+    """What a model's score will be on new pictures, beside that on pictures which chose the model."""
+    return "somewhat less" if mode == "max" else "somewhat worse"
+
+
 def _or_last(number: float | None, *, sign: float = 1.0) -> float:
     return math.inf if number is None or not math.isfinite(number) else sign * number

@@ -14,6 +14,7 @@ from reports.answers import Answer, pictures_of
 from reports.charts import ended_s
 from reports.markup import Markup, bdi, join, tag, text, words
 from reports.page import Page, command
+from reports.ranking import on_new_pictures
 from reports.results import Results
 from reports.shared_work import SharedWork, shared_work
 from reports.tables import shown, state_in_words
@@ -102,7 +103,8 @@ def _sureness(results: Results) -> Markup:
         lines += _as_good(answer)
     elif answer.pictures:
         lines.append(f"No standard error is given for {metric}, as it is no share of pictures.")
-    chose = "The val pictures chose the trial and its epoch, so expect somewhat less on new ones."
+    expected = on_new_pictures(results.sweep.mode)
+    chose = f"The val pictures chose the trial and its epoch, so expect {expected} on new ones."
     if pictures_of(results.sweep, "test"):
         chose += " The test pictures chose nothing: see the best model."
     return _card("How sure", [*lines, chose])
