@@ -77,11 +77,12 @@ def draw(run: Path, *, elapsed_s: float) -> str:
     console.print()
     _prompt(console, f"tune show {sweep.name}")
     print_line(sweep.name, console=console, style="bold")
-    for line in headlines(standing(sweep, ledger, trials), gap=gap_to_second(trials, mode=sweep.mode)):
+    stands = standing(sweep, ledger, trials)
+    for line in headlines(stands, gap=gap_to_second(trials, mode=sweep.mode)):
         print_line(line, console=console)
     console.print()
     settings = list(sweep.record["spec"]["space"])
-    board = leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=settings, brief=True)
+    board = leaderboard(sweep, trials, settings=settings, sweep_state=stands["state"], brief=True)
     left_out = print_table(board, console=console, limit=ROWS)
     console.print(Text(f"… and {left_out} more", style="dim"))
     svg = console.export_svg(title=sweep.name, unique_id="sweep")

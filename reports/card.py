@@ -8,6 +8,7 @@ Texts from outside (class names, the sweep's name, notes) are escaped.
 from typing import Any
 
 from reports.modelfile import PT2, Description
+from reports.ranking import on_new_pictures
 from reports.recipe import plain_recipe, traced_recipe
 from reports.tables import Cell, Table, escaped, markdown, printable, shown
 from trainables.wording import counted
@@ -33,7 +34,7 @@ def card(description: Description) -> str:
 
 {", ".join(names)}{f" and {more} more (see model.json)" if more else ""}
 
-- Pictures: {_counts(facts["data"])}; fingerprint `{facts["data"]["fingerprint"]}`.
+- Pictures: {_counts(facts["data"])}; fingerprint {escaped(shown(facts["data"]["fingerprint"]))}.
 - Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}: the shorter side \
 is resized to {description.resize}, and the centre cropped.
 - {_origin(facts)}
@@ -58,7 +59,7 @@ tune predict . pictures/
 
 def _counts(data: dict[str, Any]) -> str:
     counts = data.get("pictures") or {split: sum(classes.values()) for split, classes in data["counts"].items()}
-    return ", ".join(f"{count} {split}" for split, count in counts.items() if count) or "counts not recorded"
+    return ", ".join(f"{n} {escaped(shown(split))}" for split, n in counts.items() if n) or "counts not recorded"
 
 
 def _origin(facts: dict[str, Any]) -> str:
@@ -80,14 +81,15 @@ def _goodness(facts: dict[str, Any]) -> str:
     columns |= {f"{name}, this model": found for name, found in measured.items() if isinstance(found, dict)}
     metrics = dict.fromkeys(name for column in columns.values() for name in column)
     rows: list[tuple[Cell, ...]] = [(name, *(column.get(name) for column in columns.values())) for name in metrics]
+    expected = on_new_pictures(facts["selected_by"]["mode"])
     notes = [
         f"The `{split}` pictures chose the trial and the epoch, so what they say is optimistic: on new pictures expect"
-        " somewhat less."
+        f" {expected}."
     ]
     if "test" in measured:
         notes.append("The `test` pictures chose nothing: they are the better guess.")
     if "val" in measured:
-        precision = _PRECISIONS.get(recorded["precision"], recorded["precision"])
+        precision = _PRECISIONS.get(recorded["precision"]) or escaped(shown(recorded["precision"]))
         notes.append(
             f"While training the network computed in {precision}; this model was measured in fp32."
             + ("" if recorded["precision"] == "fp32" else " A few pictures may be labelled otherwise for that.")

@@ -9,7 +9,7 @@ from reports.comparisons import Grid, Group, pair_grid
 from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, words
 from reports.page import Page
 from reports.results import Results
-from reports.tables import Table, shown
+from reports.tables import shown, without_empty
 from trainables.wording import counted
 
 _MOST_PAIRED = 8  # settings; more make more grids than anybody looks at
@@ -31,20 +31,9 @@ def add_comparisons(page: Page, results: Results) -> None:
         " counts; a search tries what looks good more often, so groups are neither equal nor random.",
         attributes={"class": "note"},
     )
-    drawn = [html_table(_without_empty(table), heads=HEADS) for table in results.comparisons]
+    drawn = [html_table(without_empty(table, "pruned", "failed"), heads=HEADS) for table in results.comparisons]
     tables = tag("div", *drawn, attributes={"class": "charts tight"})
     page.section("comparisons", "Comparisons", note, tables, pairs)
-
-
-def _without_empty(table: Table) -> Table:
-    """The table without its counts that are all 0."""
-    kept = [
-        place
-        for place, name in enumerate(table.columns)
-        if name not in ("pruned", "failed") or any(row[place] for row in table.rows)
-    ]
-    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
-    return Table(table.title, tuple(table.columns[place] for place in kept), rows)
 
 
 def _pairs(results: Results) -> Markup:

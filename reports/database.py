@@ -3,7 +3,7 @@
     database = Database("postgresql://me@host/sweeps", study="resnet18-3fa9c2d1")
     study = database.create(StudyDirection.MAXIMIZE)
     with database.held():                      # one driver at a time, wherever it runs
-        database.load().ask()
+        database.load(writable=True).ask()
 
 Several sweeps keep apart by their studies' names. A password is taken from the environment and stands nowhere else: as
 the database's own programs do (PGPASSWORD, ~/.pgpass), or from TUNEYARD_STORAGE_PASSWORD.
@@ -11,19 +11,23 @@ the database's own programs do (PGPASSWORD, ~/.pgpass), or from TUNEYARD_STORAGE
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage, get_storage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -58,6 +62,10 @@ class Database:
     url: str
     study: str
 
+    @property
+    def where(self) -> str:
+        return self.url
+
     def create(self, direction: StudyDirection) -> optuna.Study:
         """A new, empty study.
 
@@ -65,13 +73,16 @@ class Database:
             UserError: the database cannot be used.
         """
         with _told(self.url):
-            return optuna.create_study(storage=self._storage(), study_name=self.study, direction=direction)
+            return optuna.create_study(storage=self._storage(writable=True), study_name=self.study, direction=direction)
 
     def load(self, *, writable: bool = False) -> optuna.Study:
-        """The study as it is. Errors as `create`; also where there is none of this name."""
+        """The study as it is; to read it, no file and no table is made.
+
+        Errors as `create`; also where there is none of this name.
+        """
         try:
             with _told(self.url):
-                study = optuna.load_study(storage=self._storage(), study_name=self.study)
+                study = optuna.load_study(storage=self._storage(writable=writable), study_name=self.study)
                 study.get_trials(deepcopy=False)  # in one go, and Optuna's cache must know a trial that goes on
                 return study
         except KeyError as error:
@@ -79,7 +90,7 @@ class Database:
 
     def delete(self) -> None:
         """Removes the study."""
-        optuna.delete_study(study_name=self.study, storage=self._storage())
+        optuna.delete_study(study_name=self.study, storage=self._storage(writable=True))
 
     def one_flush(self) -> AbstractContextManager[None]:
         """Each write is a transaction of its own: a crash between two leaves an earlier state."""
@@ -99,7 +110,7 @@ class Database:
                 if json.loads(row.distribution_json) != json.loads(distribution_to_json(new)):
                     wider = {"value": value, "json": distribution_to_json(new), "id": row.param_id}
                     connection.execute(change, wider)
-        return self.load()
+        return self.load(writable=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -126,8 +137,8 @@ class Database:
         finally:
             connection.close()
 
-    def _storage(self) -> optuna.storages.BaseStorage:
-        return get_storage(_Patient(_with_password(self.url)))
+    def _storage(self, *, writable: bool) -> optuna.storages.BaseStorage:
+        return get_storage(_Patient(_with_password(self.url), writable=writable))
 
 
 def check_url(url: str) -> str | None:
@@ -169,12 +180,24 @@ class _Patient(RDBStorage):
     there twice.
     """
 
-    def __init__(self, url: URL) -> None:
-        options = {} if url.get_backend_name() == "sqlite" else {"pool_pre_ping": True}
-        super().__init__(url.render_as_string(hide_password=False), engine_kwargs=options)
+    def __init__(self, url: URL, *, writable: bool) -> None:
+        options: dict[str, Any] = {}
+        if url.get_backend_name() != "sqlite":
+            options["pool_pre_ping"] = True
+        elif not writable:
+            options["creator"] = partial(_reading, url.database or "")
+        whole = url.render_as_string(hide_password=False)
+        super().__init__(whole, engine_kwargs=options, skip_table_creation=not writable)
 
-    def create_new_trial(self, study_id: int, template_trial: Any = None) -> int:
-        return _tried(lambda: super(_Patient, self).create_new_trial(study_id, template_trial), patience_s=0)
+    def _create_new_trial(self, study_id: int, template_trial: Any = None) -> FrozenTrial:
+        return _tried(lambda: super(_Patient, self)._create_new_trial(study_id, template_trial), patience_s=0)
+
+
+def _reading(path: str) -> sqlite3.Connection:
+    """A connection to a SQLite file that is there, which writes nothing but to undo what a crash left half done."""
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, check_same_thread=False)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def _patient(name: str) -> Callable[..., Any]:
@@ -186,7 +209,7 @@ def _patient(name: str) -> Callable[..., Any]:
     return call
 
 
-# All that a sweep asks of a study; done twice, each leaves what it leaves done once.
+# All that a sweep asks of a study, through Optuna's cache; done twice, each leaves what it leaves done once.
 for _name in (
     "get_all_trials",
     "get_trial",
@@ -197,11 +220,11 @@ for _name in (
     "set_study_system_attr",
     "set_study_user_attr",
     "set_trial_intermediate_value",
-    "set_trial_param",
     "set_trial_state_values",
     "set_trial_system_attr",
     "set_trial_user_attr",
     "_get_trials",
+    "_set_trial_param",
 ):
     setattr(_Patient, _name, _patient(_name))
 

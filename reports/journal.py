@@ -32,13 +32,16 @@ from trainables.files import flush_folder
 STUDY = "tuneyard"
 # Lines decoded at once, which is faster than one by one; and equal keys among them are one string in memory.
 _CHUNK = 1000
+_OF_DAMAGED_LINES = (
+    LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, RuntimeError, OSError
+)  # fmt: skip
 
 
 class Journal:
     """A study in a journal file of its own. See `reports.database` for another place."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.where = path, str(path)
         self._file: JournalFile | None = None
 
     def create(self, direction: StudyDirection) -> optuna.Study:
@@ -57,7 +60,7 @@ class Journal:
         try:
             with _no_collection():
                 return optuna.load_study(storage=self._opened(writable=writable), study_name=STUDY)
-        except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:  # whatever a damaged line may raise
+        except _OF_DAMAGED_LINES as error:
             raise UserError(
                 f"the ledger cannot be read ({error})", where=str(self.path), hint="restore it from a copy"
             ) from error

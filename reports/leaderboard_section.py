@@ -8,13 +8,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from reports.comparisons import trainable
 from reports.ledger import TrialRecord
 from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, words
 from reports.page import Page
-from reports.ranking import ranked
 from reports.results import Results
-from reports.tables import Cell, Table, numeric_columns, shown, state_in_words, varying_settings
+from reports.tables import (
+    Cell,
+    Table,
+    leaderboard,
+    numeric_columns,
+    shown,
+    state_in_words,
+    varying_settings,
+    without_empty,
+)
 from trainables.wording import counted
 
 ROWS_ON_A_PAGE = 25
@@ -33,7 +40,7 @@ def add_leaderboard(page: Page, results: Results) -> None:
     table = board(results, settings=settings)
     numeric = numeric_columns(table)
     columns = [
-        {"name": name, "numeric": right, "digits": _digits(table, name, place)}
+        {"name": name, "head": words(name, HEADS), "numeric": right, "digits": _digits(table, name, place)}
         for place, (name, right) in enumerate(zip(table.columns, numeric, strict=True))
     ]
     rows = [[cell if isinstance(cell, (int, float)) or cell is None else shown(cell) for cell in r] for r in table.rows]
@@ -72,21 +79,9 @@ def add_leaderboard(page: Page, results: Results) -> None:
 
 def board(results: Results, *, settings: Sequence[str]) -> Table:
     """The leaderboard with the given settings, and trained parameters and reasons where there are any."""
-    order = ranked(results.trials, mode=results.sweep.mode)
-    sized = any(trainable(trial) is not None for trial in order)
-    failed = any(trial.error for trial in order)
-    columns = ["rank", "trial", "state", results.sweep.metric, "best_epoch", "epochs_run", "seconds"]
-    columns += ["trainable"] * sized + list(settings) + ["error"] * failed
-    rows = []
-    for rank, trial in enumerate(order, start=1):
-        state = state_in_words(trial.state, results.standing["state"])
-        row: list[Cell] = [rank, trial.number, state, trial.value, trial.best_epoch, len(trial.epochs)]
-        row.append(round(trial.seconds, 2))
-        if sized:
-            row.append(trainable(trial))
-        row += [trial.settings.get(name) for name in settings]
-        rows.append((*row, trial.error) if failed else tuple(row))
-    return Table("Leaderboard", tuple(columns), tuple(rows))
+    state = results.standing["state"]
+    table = leaderboard(results.sweep, results.trials, settings=settings, sweep_state=state, trainable=True)
+    return without_empty(table, "trainable", "error")
 
 
 def failures(results: Results) -> Table | None:
@@ -132,7 +127,7 @@ def _board_table(table: Table, columns: Sequence[dict[str, Any]], *, best: int |
     heads = join(
         tag(
             "th",
-            tag("button", words(column["name"], HEADS), attributes={"type": "button"}),
+            tag("button", column["head"], attributes={"type": "button", "title": column["name"]}),
             attributes={"scope": "col", **({"class": "n"} if column["numeric"] else {})},
         )
         for column in columns

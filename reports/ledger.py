@@ -24,6 +24,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from reports.checked import check_study, check_trial
 from reports.history import History, trial_of
 from reports.journal import Journal
 from reports.ranking import ranked, worth
@@ -75,6 +76,11 @@ class TrialRecord:
         """Time spent in this trial's recorded epochs, in seconds."""
         return sum(epoch["seconds"] for epoch in self.epochs)
 
+    @property
+    def trainable(self) -> int | None:
+        """How many parameters the last epoch trained; None where that is not recorded."""
+        return self.epochs[-1].get("trainable") if self.epochs else None
+
     def checkpoint(self, epoch: int | None) -> str | None:
         """The checkpoint of a recorded epoch, as a path relative to the run's folder.
 
@@ -118,10 +124,12 @@ class Ledger:
         """The ledger of a run.
 
         Raises:
-            UserError: there is none, or it cannot be read.
+            UserError: there is none, or it cannot be read. As all that reads trials from it, where one is damaged.
         """
         place = database or Journal(run / JOURNAL)
-        return cls(place.load(writable=writable), place, metric=metric, mode=mode)
+        study = place.load(writable=writable)
+        check_study(study.user_attrs, where=place.where)
+        return cls(study, place, metric=metric, mode=mode)
 
     # reading
 
@@ -171,7 +179,7 @@ class Ledger:
 
     def elapsed_s(self) -> float:
         """Wall time the sweep has used, over all its runs, up to what was last recorded; in seconds."""
-        epochs = max((epoch["elapsed"] for trial in self.trials() for epoch in trial.epochs), default=0.0)
+        epochs = max((epoch.get("elapsed", 0.0) for trial in self.trials() for epoch in trial.epochs), default=0.0)
         return max(epochs, self.study.user_attrs.get("elapsed", 0.0))
 
     # writing: the driver alone does it
@@ -291,10 +299,10 @@ class Ledger:
         return sum(trial.state == TrialState.WAITING for trial in self._history.open.values())
 
     def _read(self, trial: FrozenTrial) -> TrialRecord:
-        epochs = _epochs(trial)
+        epochs, attrs = _epochs(trial), trial.user_attrs
+        check_trial(trial, epochs, where=self._place.where)
         scored = [epoch for epoch in epochs if _better(None, epoch.get(self.metric), mode=self.mode) is not None]
         best = min(scored, key=lambda e: worth(e[self.metric], e.get("val_loss"), mode=self.mode), default={})
-        attrs = trial.user_attrs
         return TrialRecord(
             number=trial.number,
             state=_STATES[trial.state],

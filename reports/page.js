@@ -147,9 +147,17 @@
     return size !== 0 && (size < 1e-4 || size >= 1e15) ? value.toExponential(3).replace(/\.?0+e/, "e") : String(Number(value.toPrecision(4)));
   };
 
-  const condition = (word, columns) => {
+  // A column by its own name, or by either of its names without spaces or `_`.
+  const columnOf = (name, columns) => {
+    const key = (text) => text.toLowerCase().replace(/[\s_]/g, "");
+    const own = columns.findIndex((column) => column.name.toLowerCase() === name);
+    return own >= 0 ? own : columns.findIndex((column) => [column.name, column.head].some((known) => key(known) === key(name)));
+  };
+
+  const condition = (word, columns, unknown) => {
     const parts = /^([^<>=]+)(<=|>=|<|>|=)(.+)$/.exec(word);
-    const place = parts ? columns.findIndex((column) => column.name.toLowerCase() === parts[1]) : -1;
+    const place = parts ? columnOf(parts[1], columns) : -1;
+    if (parts && place < 0) unknown.push(parts[1]);
     if (place < 0) return (row, text) => text.includes(word);
     const [, , sign, wanted] = parts;
     const number = Number(wanted);
@@ -200,7 +208,8 @@
     };
 
     const render = () => {
-      const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean).map((word) => condition(word, columns));
+      const unknown = [];
+      const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean).map((word) => condition(word, columns, unknown));
       let found = rows.map((row, index) => index).filter((index) =>
         (!state.value || rows[index][stateAt] === state.value) && words.every((fits) => fits(rows[index], texts[index])));
       if (order !== null) {
@@ -216,7 +225,8 @@
         return tr;
       }));
       const range = found.length > page ? `${first + 1}–${first + part.length} of ` : "";
-      count.textContent = `${range}${found.length} ${found.length === 1 ? "trial" : "trials"}` + (found.length < rows.length ? ` (of ${rows.length})` : "");
+      count.textContent = `${range}${found.length} ${found.length === 1 ? "trial" : "trials"}` + (found.length < rows.length ? ` (of ${rows.length})` : "")
+        + unknown.map((name) => `; there is no column ${name}`).join("");
       back.disabled = first === 0;
       on.disabled = first + page >= found.length;
       back.parentElement.classList.toggle("hidden", found.length <= page);

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from reports.tables import csv_cell, csv_writer
 from trainables.errors import UserError
 
 Add = Callable[[str, str, Any, Sequence[float]], None]
-_DIGITS = 6
+_DIGITS = {"regression": 9}  # as many as a number of 32 bits has; probabilities do with six
 _ONE_CLASS = ["truth", "predicted", "probability"]
 
 
@@ -46,6 +47,7 @@ class HeldOut:
 def written(path: Path, *, task: str, classes: Sequence[str]) -> Iterator[Add]:
     """Writes the file, a picture at a time, by `add(split, name, truth, scores)`, which are as in `HeldOut`."""
     one_class = task == "classification"
+    number = partial(_Number, digits=_DIGITS.get(task, 6))
     head = _ONE_CLASS if one_class else [f"truth:{name}" for name in classes]
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         write = csv_writer(file)
@@ -55,10 +57,10 @@ def written(path: Path, *, task: str, classes: Sequence[str]) -> Iterator[Add]:
             told: list[Any]
             if one_class:
                 best = max(range(len(scores)), key=scores.__getitem__)
-                told = [classes[truth], classes[best], _Number(scores[best])]
+                told = [classes[truth], classes[best], number(scores[best])]
             else:
-                told = [_Number(value) for value in truth]
-            write([split, name, *told, *map(_Number, scores)])
+                told = [number(value) for value in truth]
+            write([split, name, *told, *map(number, scores)])
 
         yield add
 
@@ -108,9 +110,16 @@ def _read(row: list[str], places: dict[str, int] | None, *, columns: int, first:
 
 
 class _Number(float):
-    """A number that is written with six digits."""
+    """A number that is written with so many digits."""
+
+    digits: int
+
+    def __new__(cls, value: float, *, digits: int) -> "_Number":
+        number = super().__new__(cls, value)
+        number.digits = digits
+        return number
 
     def __repr__(self) -> str:
-        return f"{float(self):.{_DIGITS}g}"
+        return f"{float(self):.{self.digits}g}"
 
     __str__ = __repr__

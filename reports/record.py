@@ -8,12 +8,15 @@ More keys than are named here may be there, and stay as they are.
 
 import json
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, Required, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Le, Len
+from pydantic import AllowInfNan, Discriminator, TypeAdapter
 from typing_extensions import TypedDict
 
+from reports.checked import check
 from trainables.data.catalog import Task
+from trainables.data.sources import DataSettings, Source
 from trainables.errors import UserError
 from trainables.tasks import Metric
 
@@ -34,20 +37,41 @@ METRICS: dict[str, Literal["max", "min"]] = {
 }
 
 _Json = dict[str, Any]
+_Count = Annotated[int, Ge(0), Le(2**53)]
+_Number = Annotated[float, AllowInfNan(False)]
+_Value = bool | int | _Number | str | None
+_When = dict[str, list[_Value]] | None
+
+_settings = {**get_type_hints(DataSettings, include_extras=True), "source": Required[Source]}
+_DataSettings = TypedDict("_DataSettings", _settings, total=False)  # type: ignore[misc]
+
+
+class _Range(TypedDict):
+    kind: Literal["float", "int"]
+    low: _Number
+    high: _Number
+    when: _When
+
+
+class _Choice(TypedDict):
+    kind: Literal["choice"]
+    values: list[_Value]
+    when: _When
 
 
 class _Search(TypedDict):
     metric: Metric
-    trials: int
-    hours: float | None
+    trials: _Count
+    hours: Annotated[_Number, Gt(0)] | None
+    storage: NotRequired[str | None]
 
 
 class _Spec(TypedDict):
     """As `tuning.spec.Spec.to_json` writes it; what only the driver reads is left to it."""
 
-    data: _Json
+    data: _DataSettings
     trial: _Json
-    space: dict[str, _Json]
+    space: dict[str, Annotated[_Range | _Choice, Discriminator("kind")]]
     search: _Search
     resources: _Json
     defaults: _Json
@@ -56,18 +80,18 @@ class _Spec(TypedDict):
 class _Normalization(TypedDict):
     """Of the training pictures, by channel, for values 0 to 1."""
 
-    mean: list[float]
-    std: list[float]
+    mean: list[_Number]
+    std: list[_Number]
 
 
 class _Data(TypedDict):
     fingerprint: str
-    short_side: int
-    counts: dict[str, dict[str, int]]
-    skipped: list[list[str]]
-    pictures: NotRequired[dict[str, int]]
+    short_side: _Count
+    counts: dict[str, dict[str, _Count]]
+    skipped: list[Annotated[list[str], Len(2, 2)]]
+    pictures: NotRequired[dict[str, _Count]]
     normalization: NotRequired[_Normalization]
-    reading_s: NotRequired[float]  # finding and decoding the pictures, before the sweep's clock
+    reading_s: NotRequired[_Number]  # finding and decoding the pictures, before the sweep's clock
 
 
 class _Weights(TypedDict):
@@ -75,6 +99,11 @@ class _Weights(TypedDict):
     path: str | None
     digest: str | None
     note: str
+
+
+class _Hardware(TypedDict):
+    cpus: NotRequired[_Count]
+    gpus: NotRequired[list[str]]
 
 
 class _Record(TypedDict):
@@ -87,11 +116,25 @@ class _Record(TypedDict):
     channels: Literal[1, 3]
     data: _Data
     weights: dict[str, dict[str, _Weights]]
-    sharing_bytes: NotRequired[int]
+    sharing_bytes: NotRequired[_Count | None]
     versions: dict[str, str | None]
+    hardware: NotRequired[_Hardware | None]
+    git: NotRequired[str | None]
+    study: NotRequired[str]
+    notes: NotRequired[list[str]]
+    initialisation: NotRequired[list[str]]
+    changes: NotRequired[list[str]]
 
 
-_CHECK = TypeAdapter(_Record)
+class _InDatabase(TypedDict):
+    study: str
+
+
+class _FixedEpochs(TypedDict):
+    epochs: Annotated[_Count, Ge(1)]
+
+
+_RECORD, _IN_DATABASE, _FIXED_EPOCHS = TypeAdapter(_Record), TypeAdapter(_InDatabase), TypeAdapter(_FixedEpochs)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -119,18 +162,9 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _check(record: dict[str, Any], *, where: str) -> None:
-    hint = "restore the file from a copy"
-    try:
-        _CHECK.validate_python(record, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise UserError(f"damaged: it lacks {key}", where=where, hint=hint) from None
-        raise UserError(
-            f"damaged: {key} cannot be right ({first['msg']})", where=where, got=first["input"], hint=hint
-        ) from None
+    check(record, _RECORD, where=where)
     spec = record["spec"]
-    epochs = {**spec["defaults"], **spec["trial"]}.get("epochs")
-    if "epochs" not in spec["space"] and not isinstance(epochs, int):
-        raise UserError("damaged: it lacks spec.defaults.epochs", where=where, got=epochs, hint=hint)
+    if spec["search"].get("storage") is not None:
+        check(record, _IN_DATABASE, where=where)
+    if "epochs" not in spec["space"]:
+        check({**spec["defaults"], **spec["trial"]}, _FIXED_EPOCHS, where=where, of="spec.defaults.")

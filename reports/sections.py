@@ -14,9 +14,10 @@ from reports.answers import Answer, pictures_of
 from reports.charts import ended_s
 from reports.markup import Markup, bdi, join, tag, text, words
 from reports.page import Page, command
+from reports.ranking import on_new_pictures
 from reports.results import Results
 from reports.shared_work import SharedWork, shared_work
-from reports.tables import shown
+from reports.tables import shown, state_in_words
 from reports.tested import score_on_test
 from trainables.wording import counted
 
@@ -24,7 +25,11 @@ from trainables.wording import counted
 def lead(results: Results) -> Markup:
     """How the sweep stands, in a line under its name."""
     standing, record = results.standing, results.sweep.record
-    counts = ", ".join(f"{number:,} {state}" for state, number in standing["counts"].items() if number)
+    counts = ", ".join(
+        f"{number:,} {state_in_words(state, standing['state'])}"
+        for state, number in standing["counts"].items()
+        if number
+    )
     begun = sum(standing["counts"].values())
     state = tag("span", standing["state"], attributes={"class": f"state {standing['state']}"})
     facts = [
@@ -98,7 +103,8 @@ def _sureness(results: Results) -> Markup:
         lines += _as_good(answer)
     elif answer.pictures:
         lines.append(f"No standard error is given for {metric}, as it is no share of pictures.")
-    chose = "The val pictures chose the trial and its epoch, so expect somewhat less on new ones."
+    expected = on_new_pictures(results.sweep.mode)
+    chose = f"The val pictures chose the trial and its epoch, so expect {expected} on new ones."
     if pictures_of(results.sweep, "test"):
         chose += " The test pictures chose nothing: see the best model."
     return _card("How sure", [*lines, chose])

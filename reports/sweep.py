@@ -9,7 +9,6 @@ runs/<name>/
   logs/  report/  best/                      what Ray and the commands wrote
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from reports.drivers import driver_of
 from reports.home import Home, home_of
 from reports.ledger import Ledger, TrialRecord, best_of
 from reports.record import METRICS, RECORD, SCHEMA, read_record
+from reports.storages import check_storage
 from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.places import Folder, Place
@@ -93,9 +93,16 @@ class Sweep:
         return Ledger.open(self.folder, metric=self.metric, mode=self.mode, writable=writable, database=self.database())
 
     def database(self) -> "Database | None":
-        """Where the ledger is when it is not in the folder."""
+        """Where the ledger is when it is not in the folder.
+
+        Raises:
+            UserError: that is no database of ours, or one that the user has not named on this machine.
+        """
         url = self.record["spec"]["search"].get("storage")
-        return database_of(url, self.record["study"]) if url else None
+        if url is None:
+            return None
+        check_storage(url, where=str(self.folder / RECORD))
+        return database_of(url, self.record["study"])
 
     def starting_weights(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial's `weights` came to when the sweep started: `{kind, path, digest, note}`.
@@ -177,15 +184,10 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "best_epoch": trial.best_epoch,
         "error": trial.error,
         "epochs": [
-            {key: _finite(value) for key, value in epoch.items() if key not in ("checkpoint", "elapsed")}
+            {key: value for key, value in epoch.items() if key not in ("checkpoint", "elapsed")}
             for epoch in trial.epochs
         ],
     }
-
-
-def _finite(value: Any) -> Any:
-    """A number that JSON has no word for (NaN, Inf) becomes null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _state(sweep: Sweep, ledger: Ledger, counts: Mapping[str, int]) -> str:

@@ -1,6 +1,6 @@
 """A sweep's results as tables: first the data, then its drawing as Markdown, CSV or plain text.
 
-    board = leaderboard(trials, metric="val_accuracy", mode="max", settings=["lr", "freeze"])
+    board = leaderboard(sweep, sweep.ledger().trials(), settings=["lr", "freeze"], sweep_state="running")
     print(plain(board))
     markdown(board)
 
@@ -10,19 +10,24 @@ formula (it begins with `=`, `+`, `-` or `@`) gets a leading `'`, and on a termi
 """
 
 import csv
+import html
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from reports.ledger import TrialRecord
 from reports.ranking import ranked
+from reports.sweep import Sweep
 from trainables.wording import counted
 
 Cell = str | int | float | bool | None
 
 _ENDED = {"hours": " (its hours are used up)", "errors": " (the same error again and again)"}
+# What Markdown would act on: anywhere, but for `_` within a word; and at the start of a line.
+_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_++|_++(?![^\W_])|(?<!\S)#++|^=++(?=\s|$)|^[-+](?=[\s-]|$)")
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 _LONGEST_TEXT = 200  # in Markdown and on a terminal; CSV and JSON hold texts whole
 
 
@@ -39,23 +44,25 @@ class Table:
 
 
 def leaderboard(
+    sweep: Sweep,
     trials: Iterable[TrialRecord],
     *,
-    metric: str,
-    mode: str,
     settings: Sequence[str],
+    sweep_state: str,
     brief: bool = False,
-    sweep_state: str = "",
+    trainable: bool = False,
 ) -> Table:
     """The trials, best first, with their value (under the metric's name) and the given settings.
 
-    `epochs_run` counts recorded epochs; `seconds` is their time. A `brief` board leaves out the rank, which the order
-    tells, and the reasons of failed trials. Given the sweep's state, those of its trials are in words.
+    `epochs_run` counts recorded epochs; `seconds` is their time. An explored setting is empty where its condition was
+    not met. A `brief` board leaves out the rank, which the order tells, and the reasons of failed trials; with
+    `trainable` it has how many parameters were trained. States are in words, which depend on the sweep's.
     """
-    facts = ("trial", "state", metric, "best_epoch", "epochs_run", "seconds")
+    explored = sweep.record["spec"]["space"]
+    facts = ("trial", "state", sweep.metric, "best_epoch", "epochs_run", "seconds", *["trainable"] * trainable)
     columns = (*facts, *settings) if brief else ("rank", *facts, *settings, "error")
     rows = []
-    for rank, trial in enumerate(ranked(trials, mode=mode), start=1):
+    for rank, trial in enumerate(ranked(trials, mode=sweep.mode), start=1):
         row = (
             trial.number,
             state_in_words(trial.state, sweep_state),
@@ -63,10 +70,27 @@ def leaderboard(
             trial.best_epoch,
             len(trial.epochs),
             round(trial.seconds, 3),
-            *(trial.settings.get(name) for name in settings),
+            *[trial.trainable] * trainable,
+            *(chosen(trial, name, explored=explored) for name in settings),
         )
         rows.append(row if brief else (rank, *row, trial.error))
     return Table("Leaderboard", columns, tuple(rows))
+
+
+def chosen(trial: TrialRecord, name: str, *, explored: Container[str]) -> Any:
+    """A setting of a trial; None for one that is explored and was not suggested, as its condition was not met."""
+    return (trial.params if name in explored else trial.settings).get(name)
+
+
+def without_empty(table: Table, *columns: str) -> Table:
+    """The table without those of the named columns that are empty, or 0, in every row."""
+    places = [
+        place
+        for place, name in enumerate(table.columns)
+        if name not in columns or any(row[place] for row in table.rows)
+    ]
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return Table(table.title, tuple(table.columns[place] for place in places), rows)
 
 
 def varying_settings(trials: Sequence[TrialRecord], *, explored: Iterable[str]) -> list[str]:
@@ -141,9 +165,10 @@ def markdown(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown, and the HTML made of it, show as it is."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`|*\[\]])", r"\\\1", " ".join(text.split()))
+    """Text that Markdown, and the HTML made of it, show as it is, at the start of a line too."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    text = _MARKS.sub(lambda found: "".join(f"\\{mark}" for mark in found[0]), text)
+    return _NUMBERED.sub(r"\1\\\2", text)
 
 
 def to_csv(table: Table) -> str:
@@ -180,7 +205,7 @@ def records(table: Table) -> list[dict[str, Cell]]:
 def plain(table: Table) -> str:
     """Aligned columns of text, two spaces apart, one line a row, as wide as they are."""
     numeric = numeric_columns(table)
-    lines = [list(table.columns), *([shown(cell) for cell in row] for row in table.rows)]
+    lines = [[shown(column) for column in table.columns], *([shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return "".join(
         "  ".join(

@@ -62,7 +62,7 @@ def _least_width(table: Table, index: int) -> int:
 
 
 def _header(column: str) -> str:
-    return column.replace("_", " ")
+    return shown(column).replace("_", " ")
 
 
 def _cell(cell: Cell) -> Text:

@@ -7,8 +7,8 @@ Works while the sweep runs, after a crash, and before its first trial. Each file
 """
 
 import dataclasses
-import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from reports.answers import winner_file
 from reports.best_section import add_best_model
 from reports.comparison_section import add_comparisons
 from reports.folders import refuse_link
+from reports.json_text import json_text
 from reports.leaderboard_section import add_leaderboard
 from reports.page import Page
 from reports.picture_sections import add_settings, add_trials
@@ -62,7 +63,7 @@ def write_report(sweep: Sweep, folder: Path) -> list[Path]:
         PAGE: _page(results, folder),
         "leaderboard.md": _markdown(results),
         "leaderboard.csv": _csv(results),
-        DATA: json.dumps(_document(results), indent=2, ensure_ascii=False) + "\n",
+        DATA: json_text(_document(results)) + "\n",
     }
     if best is not None:
         texts[WINNER] = winner_file(sweep, best)
@@ -138,7 +139,7 @@ def _markdown(results: Results) -> str:
     varying = varying_settings(trials, explored=sweep.record["spec"]["space"])
     shared = {name: value for name, value in trials[0].settings.items() if name not in varying}
     sections = [
-        leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=varying),
+        _leaderboard(results, settings=varying),
         *results.comparisons,
         Table("The same in all trials", ("setting", "value"), tuple(shared.items())),
     ]
@@ -147,10 +148,13 @@ def _markdown(results: Results) -> str:
 
 def _csv(results: Results) -> str:
     """Every setting of every trial, the explored ones first."""
-    sweep, trials = results.sweep, results.trials
-    settings = dict.fromkeys(sweep.record["spec"]["space"])
-    settings.update(dict.fromkeys(name for trial in trials for name in trial.settings))
-    return to_csv(leaderboard(trials, metric=sweep.metric, mode=sweep.mode, settings=list(settings)))
+    settings = dict.fromkeys(results.sweep.record["spec"]["space"])
+    settings.update(dict.fromkeys(name for trial in results.trials for name in trial.settings))
+    return to_csv(_leaderboard(results, settings=list(settings)))
+
+
+def _leaderboard(results: Results, *, settings: Sequence[str]) -> Table:
+    return leaderboard(results.sweep, results.trials, settings=settings, sweep_state=results.standing["state"])
 
 
 def _document(results: Results) -> dict[str, Any]:

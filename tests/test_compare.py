@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +183,24 @@ def test_hostile_names(tmp_path: Path) -> None:
     html = write_comparison(comparison, tmp_path / "out")[0].read_text()
     assert "<script>alert" not in html
     assert "\u202e" not in html
+
+
+def test_names_of_sweeps_are_no_words(tmp_path: Path) -> None:
+    comparison = compare_sweeps(sweeps(tmp_path, first_of_two=values(0.5), second_of_two=values(0.5, 0.6)))
+    page = write_comparison(comparison, tmp_path / "out")[0].read_text()
+    assert len(re.findall("<th [^>]*>first_of_two</th>", page)) == 2
+
+
+def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    hostile = make_run(tmp_path / "runs", name="a\x1b]0;owned\x07", trials=values(0.5))
+    changed(Sweep.open(hostile), hardware={"cpus": 64})
+    make_run(tmp_path / "runs", name="b", trials=values(0.5))
+    words = ["compare", str(hostile), "b", "--runs", str(tmp_path / "runs"), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "note: not the same hardware" in result.stderr
+    for line in result.output.splitlines():
+        assert line.isprintable()
 
 
 def test_the_command(tmp_path: Path) -> None:

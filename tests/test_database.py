@@ -1,5 +1,7 @@
 """A ledger in a database says and survives what one in a journal file does; SQLite stands for the servers here."""
 
+import json
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -9,10 +11,13 @@ from optuna.study import StudyDirection
 from conftest import PROJECT
 from reports.database import PASSWORD, Database, check_url, shown, trouble
 from reports.ledger import Ledger
-from runs import SPACE, Planned, add_trial, make_epoch
+from reports.storages import VARIABLE, note_storage
+from reports.sweep import Sweep
+from runs import SPACE, Planned, add_trial, make_epoch, make_run
 from simulation import Crash, CrashingDatabase, Simulation, small_spec
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
+from tuning.setup import _database
 from tuning.space import Choice, Float, distribution
 from tuning.spec_file import load_spec
 
@@ -137,8 +142,13 @@ def test_a_write_that_fails_for_long_is_an_error_of_the_disk(
     path = tmp_path / "sweeps.db"
     path.rename(tmp_path / "away.db")
     path.mkdir()
-    with pytest.raises(OSError, match="the database fails: "):
-        ledger.record_epoch(number, make_epoch(0, 1, val_accuracy=0.5))
+    for write in (
+        lambda: ledger.record_epoch(number, make_epoch(0, 1, val_accuracy=0.5)),
+        lambda: ledger.study._storage.set_trial_param(number + 1, "momentum", 0.5, distribution(Float(0.1, 0.9))),
+        ledger.begin,
+    ):
+        with pytest.raises(OSError, match="the database fails: "):
+            write()
     path.rmdir()
     (tmp_path / "away.db").rename(path)
     ledger.record_epoch(number, make_epoch(0, 1, val_accuracy=0.5))
@@ -181,3 +191,76 @@ def test_trouble_is_one_line_without_the_statement(tmp_path: Path) -> None:
     with pytest.raises(sqlalchemy.exc.OperationalError) as raised, engine.connect() as connection:
         connection.execute(sqlalchemy.text("SELECT 'precious' FROM nowhere"))
     assert trouble(raised.value) == "no such table: nowhere"
+
+
+# a run that somebody sent
+
+
+def sent(tmp_path: Path, storage: str, **changes: object) -> Path:
+    """A run whose record says that its ledger is in a database."""
+    run = make_run(tmp_path / "sent", trials=[])
+    record = json.loads((run / "sweep.json").read_text())
+    record["spec"]["search"]["storage"] = storage
+    (run / "sweep.json").write_text(json.dumps({**record, "study": "one", **changes}))
+    return run
+
+
+@pytest.mark.parametrize("storage", ["postgresql://me@127.0.0.1:9/x", "mysql://me@127.0.0.1:9/x", "sqlite:////x/y.db"])
+def test_a_database_that_the_user_never_named_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    monkeypatch.setattr("reports.database.create_engine", None)
+    monkeypatch.setattr("reports.database._Patient", None)
+    sweep = Sweep.open(sent(tmp_path, storage))
+    for ask in (sweep.database, sweep.ledger, lambda: sweep.ledger(writable=True)):
+        with pytest.raises(UserError, match=f"not used on this machine.*export {VARIABLE}={storage}") as told:
+            ask()
+        assert str(told.value).startswith(str(sweep.folder / "sweep.json"))
+    monkeypatch.setenv(VARIABLE, storage)
+    assert sweep.database() == Database(storage, study="one")
+    monkeypatch.setenv(VARIABLE, "sqlite:////another.db")
+    note_storage(storage)
+    assert sweep.database() == Database(storage, study="one")
+
+
+def test_a_new_sweep_notes_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEYARD_CACHE", str(tmp_path / "cache"))
+    url = f"sqlite:///{tmp_path / 'sweeps.db'}"
+    sweep = Sweep.open(sent(tmp_path, url))
+    with pytest.raises(UserError, match="not used on this machine"):
+        sweep.database()
+    with _database(small_spec(storage=url), sweep.record) as database:
+        assert database == sweep.database()
+
+
+def test_a_record_with_a_password_or_without_a_study(tmp_path: Path) -> None:
+    run = sent(tmp_path, "postgresql://me:s3cret@host/x")
+    with pytest.raises(UserError, match="no database of ours: it has a password") as told:
+        Sweep.open(run).ledger()
+    assert "s3cret" not in str(told.value)
+    record = json.loads((run / "sweep.json").read_text())
+    del record["study"]
+    (run / "sweep.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="damaged: it lacks study"):
+        Sweep.open(run)
+
+
+def test_reading_makes_no_file_and_no_table(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.db"
+    with pytest.raises(UserError, match="unable to open database file"):
+        Database(f"sqlite:///{missing}", study="one").load()
+    assert not missing.exists()
+    other = tmp_path / "somebody's #1.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE addresses (name TEXT)")
+    connection.close()
+    before = other.read_bytes()
+    with pytest.raises(UserError, match="no such table"):
+        Database(f"sqlite:///{other}", study="one").load()
+    assert other.read_bytes() == before
+
+
+def test_what_was_opened_to_read_cannot_be_written(database: Database) -> None:
+    database.create(StudyDirection.MAXIMIZE)
+    with pytest.raises(OSError, match="attempt to write a readonly database"):
+        database.load().ask()

@@ -1,5 +1,7 @@
 """Export and predict: the folder gives the sweep's own accuracy without the sweep, and is checked as a stranger's."""
 
+import copy
+import dataclasses
 import json
 import math
 import os
@@ -21,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torchvision import models
 
 from reports import export as export_module
+from reports.card import card
 from reports.export import export_model
 from reports.folders import replaced_folder
 from reports.modelfile import DESCRIPTION, PREDICTIONS, PT2, WEIGHTS, Description, read_description
@@ -162,6 +165,16 @@ def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: 
     (ours,) = Predictor.load(exported).predict([picture])
     assert ours.probability is not None
     assert (label, float(probability)) == (ours.label, pytest.approx(ours.probability, abs=0.02))
+
+
+def test_the_card_takes_nothing_from_outside_for_markup(exported: Path) -> None:
+    description = read_description(exported)
+    facts = copy.deepcopy(description.facts)
+    facts["data"] |= {"fingerprint": "`f`", "pictures": {"__val__": 3}}
+    facts["metrics"]["precision"] = "*bf16*"
+    text = card(dataclasses.replace(description, classes=("~~~", "1. FC"), facts=facts))
+    for said in ("\n\\~\\~\\~, ", "\\`f\\`", "3 \\_\\_val\\_\\_", "\\*bf16\\*"):
+        assert said in text
 
 
 @pytest.mark.parametrize(("model", "freeze"), [("resnet18", "layer2"), ("googlenet", 3), ("mobilenet_v3_small", 0)])

@@ -85,6 +85,7 @@ def test_the_export_is_measured_and_says_what_the_trial_said(
     assert description.task == ("multilabel" if name == "multilabel" else "regression")
     assert description.facts["measured"]["val"][metric] == pytest.approx(trial.value)
     assert description.facts["measured"]["test"]["pictures"] == 10
+    assert f"somewhat {'less' if sweep.mode == 'max' else 'worse'}." in (folder / "README.md").read_text()
     rows = read_predictions(folder / PREDICTIONS, classes=store.classes, task=store.task)
     assert [row.truth for row in rows] == [
         pytest.approx(store.targets[i].tolist(), rel=1e-5)

@@ -288,9 +288,13 @@ def test_predictions_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@")]
 
     with written(path, task="regression", classes=("age", "=height")) as add:
-        add("test", "1.jpg", [31.5, -2.0], [30.25, -1.5])
+        add("test", "1.jpg", [31.5, -2.0], [30.25, 100001.25])
+        add("test", "2.jpg", [1.7e8 + 3, 0.0], [1.7e9, 1.5])
     rows = read_predictions(path, classes=("age", "=height"), task="regression")
-    assert rows == [HeldOut("test", "1.jpg", (31.5, -2.0), (30.25, -1.5))]
+    assert rows == [
+        HeldOut("test", "1.jpg", (31.5, -2.0), (30.25, 100001.25)),
+        HeldOut("test", "2.jpg", (1.7e8 + 3, 0.0), (1.7e9, 1.5)),
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n", "split,name,truth,predicted,probability,p:a,p:b\nval,x,a,b\n"])

@@ -187,6 +187,10 @@ def test_the_table_sorts_filters_and_turns_its_pages(chromium: str, report: Path
         type("#board-state", "");
         type("#board-filter", "freeze=layer2 lr<=0.005");
         seen.filtered = texts(at("freeze") + 1); seen.small = texts(at("lr") + 1);
+        type("#board-filter", "epochs>1"); seen.epochs = [...new Set(texts(at("epochs") + 1))];
+        seen.title = heads[at("epochs")].querySelector("button").title;
+        type("#board-filter", "bestepoch=2"); seen.best = [...new Set(texts(at("best epoch") + 1))];
+        type("#board-filter", "speed>2 a=b"); seen.unknown = $("#board-count").textContent;
         type("#board-filter", "no such thing"); seen.none = [column(1).length, $("#board-count").textContent];
         type("#board-filter", "<script>alert"); seen.hostile = column(1).length;
         """,
@@ -201,6 +205,8 @@ def test_the_table_sorts_filters_and_turns_its_pages(chromium: str, report: Path
     )  # fmt: skip
     assert (seen["failed"], seen["failedCount"]) == (["failed"], "5 trials (of 60)")
     assert (seen["filtered"], seen["small"]) == (["layer2", "layer2"], ["0.002", "0.005"])
+    assert (seen["epochs"], seen["best"], seen["title"]) == (["2"], ["2"], "epochs_run")
+    assert seen["unknown"] == "0 trials (of 60); there is no column speed; there is no column a"
     assert seen["none"] == [0, "0 trials (of 60)"]
     assert seen["hostile"] == 1
 

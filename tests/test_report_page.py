@@ -344,6 +344,7 @@ def test_reports_of_every_task(tmp_path: Path, metric: str, task: str) -> None:
     expected = "somewhat less" if metric == "val_map" else "somewhat worse"
     assert f"also chose the trial and its epoch: expect {expected} on new ones" in page.sections["model"]
     assert "no share of pictures" in page.sections["answer"]
+    assert f"expect somewhat {'less' if metric == 'val_map' else 'worse'} on new ones" in page.sections["answer"]
 
 
 def test_epochs_without_an_accuracy(tmp_path: Path) -> None:

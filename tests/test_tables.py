@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from rich.console import Console
 
 from reports.comparisons import categorical_settings, comparison
@@ -31,7 +34,9 @@ from runs import HOSTILE, TRIALS, Planned, make_run
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
 
+MARKDOWN = MarkdownIt("gfm-like", {"linkify": False})
 HOSTILE_TABLE = Table("Hostile", ("text", "number"), tuple((text, -1.5) for text in HOSTILE))
+HOSTILE_HEAD = Table("Hostile", tuple(HOSTILE), (tuple(range(len(HOSTILE))),))
 
 
 @pytest.fixture
@@ -78,13 +83,33 @@ def test_frames_of_no_sweep(tmp_path: Path) -> None:
 
 
 def test_leaderboard(run: Path) -> None:
-    board = leaderboard(Sweep.open(run).ledger().trials(), metric="val_accuracy", mode="max", settings=["lr", "freeze"])
+    sweep = Sweep.open(run)
+    board = leaderboard(sweep, sweep.ledger().trials(), settings=["lr", "freeze"], sweep_state="running")
     assert board.columns == (
         "rank", "trial", "state", "val_accuracy", "best_epoch", "epochs_run", "seconds", "lr", "freeze", "error",
     )  # fmt: skip
     assert board.rows[0] == (1, 1, "complete", 0.95, 2, 3, 4.5, 0.02, "layer2", None)
     assert [row[1] for row in board.rows] == [1, 8, 0, 2, 4, 5, 6, 7, 3, 9]
     assert [row[0] for row in board.rows] == list(range(1, 11))
+
+
+def test_a_setting_whose_condition_was_not_met_is_empty(tmp_path: Path) -> None:
+    planned = [Planned("complete", {"lr": 0.1, "freeze": "none"}, [0.5])]
+    run = make_run(tmp_path, trials=planned)
+    sweep = Sweep.open(run)
+    board = leaderboard(sweep, sweep.ledger().trials(), settings=["nesterov", "momentum"], sweep_state="running")
+    assert board.rows[0][-3:] == (None, TrialSettings().momentum, None)
+    write_report(sweep, tmp_path / "report")
+    (row,) = csv.DictReader((tmp_path / "report" / "leaderboard.csv").open())
+    assert (row["nesterov"], row["freeze"]) == ("", "none")
+
+
+def test_trials_left_by_an_interrupted_sweep_are_paused_everywhere(run: Path, tmp_path: Path) -> None:
+    page, board, table, *_ = write_report(Sweep.open(run), tmp_path / "report")
+    for path in (page, board, table):
+        text = path.read_text()
+        assert "paused" in text
+        assert "running" not in re.sub(r"<(script|style).*?</\1>|state\.running", "", text, flags=re.DOTALL), path.name
 
 
 def test_comparison_by_a_setting(run: Path) -> None:
@@ -164,8 +189,30 @@ def test_shown(cell: object, text: str) -> None:
     assert shown(cell) == text  # type: ignore[arg-type]
 
 
-def test_markdown_escapes() -> None:
-    assert escaped("<b> & `x` a|b [l](u) *s* \\") == "&lt;b&gt; &amp; \\`x\\` a\\|b \\[l\\](u) \\*s\\* \\\\"
+MARKED = (
+    "~~~", "```", "`a`", "# Big", "##", "c# #", "1. FC", "2)", "-", "- a", "---", "+ a", "===", "> a", "a|b",
+    "__init__", "_a_", "a__b", "*a*", "~~a~~", "[a](b)", "![a](b)", "[a]: b", "<b>", "&copy;", "a\\", "$a$",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MARKED)
+@pytest.mark.parametrize("before", ["", "- ", "# ", "above\n"])
+def test_markdown_shows_text_as_it_is(text: str, before: str) -> None:
+    plain, marked = (MARKDOWN.parse(f"{before}{said}\nbelow") for said in ("x", escaped(text)))
+    assert [token.type for token in marked] == [token.type for token in plain]
+    assert rendered(marked) == rendered(plain).replace("x", text)
+
+
+def rendered(tokens: Sequence[Token]) -> str:
+    return "".join(part.content or "\n" for token in tokens for part in token.children or ())
+
+
+def test_ordinary_text_stays_readable_in_markdown() -> None:
+    for text in ("batch_size", "a (b), c.", "1.5e-3", "-1.5", "12.5", "v1.2", "don't", "a-b", "C#", "50 %", "a!"):
+        assert escaped(text) == text
+
+
+def test_markdown_keeps_cells_apart() -> None:
     lines = markdown(HOSTILE_TABLE).splitlines()
     assert lines[:2] == ["| text | number |", "| --- | ---: |"]
     assert len(lines) == 2 + len(HOSTILE)
@@ -207,6 +254,13 @@ def test_plain_text_is_aligned_one_line_a_row() -> None:
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_of_columns_are_made_harmless(terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=2000, color_system=None)
+    print_table(HOSTILE_HEAD, console=console)
+    assert console.file.getvalue().replace("\n", "").isprintable()  # type: ignore[attr-defined]
+
+
 def test_on_a_terminal_markup_in_texts_has_no_effect() -> None:
     console = Console(force_terminal=True, width=400, file=io.StringIO(), color_system="standard")
     left_out = print_table(HOSTILE_TABLE, console=console, limit=3)
@@ -224,8 +278,9 @@ def test_on_a_terminal_markup_in_texts_has_no_effect() -> None:
 def test_no_terminal_is_too_narrow_for_a_value(run: Path, width: int) -> None:
     console = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
     settings = ["lr", "freeze", "nesterov"]
-    trials = Sweep.open(run).ledger().trials()
-    print_table(leaderboard(trials, metric="val_accuracy", mode="max", settings=settings, brief=True), console=console)
+    sweep = Sweep.open(run)
+    trials = sweep.ledger().trials()
+    print_table(leaderboard(sweep, trials, settings=settings, sweep_state="running", brief=True), console=console)
     words = console.file.getvalue().split()  # type: ignore[attr-defined]
     assert words.count("complete") == 3
     assert "0.001235" in words

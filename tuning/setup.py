@@ -27,6 +27,7 @@ from reports.modelfile import DESCRIPTION, WEIGHTS
 from reports.record import RECORD, SCHEMA
 from reports.runs import check_new
 from reports.starting_weights import weights_here
+from reports.storages import note_storage
 from reports.sweep import Sweep, database_of
 from reports.tables import printable
 from trainables.data.cache import cache_folder
@@ -129,13 +130,16 @@ def _record(
 @contextmanager
 def _database(spec: Spec, record: Mapping[str, Any]) -> "Iterator[Database | None]":
     """Where a new ledger is to be, if not in the run's folder. It is gone again when the run cannot be made."""
-    database = database_of(spec.search.storage, record["study"]) if spec.search.storage else None
+    if spec.search.storage is None:
+        yield None
+        return
+    note_storage(spec.search.storage)
+    database = database_of(spec.search.storage, record["study"])
     try:
         yield database
     except BaseException:
-        if database is not None:
-            with suppress(Exception):  # what went wrong before is what counts
-                database.delete()
+        with suppress(Exception):  # what went wrong before is what counts
+            database.delete()
         raise
 
 

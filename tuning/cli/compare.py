@@ -32,12 +32,13 @@ def compare(names: tuple[str, ...], runs: Path | str, output: Path) -> None:
     from reports.compare import compare_sweeps, write_comparison
     from reports.runs import find_run
     from reports.sweep import Sweep
+    from reports.tables import printable
     from reports.terminal import print_line, print_table
 
     comparison = compare_sweeps([Sweep.open(find_run(name, runs=runs)) for name in names])
     console = Console()
     for warning in comparison.warnings:
-        click.echo(f"note: {warning}", err=True)
+        click.echo(f"note: {printable(warning)}", err=True)
     print_table(comparison.summary, console=console)
     for table in (comparison.differences, comparison.winners):
         if table.rows:

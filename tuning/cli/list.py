@@ -1,6 +1,5 @@
 """`tune list`: the sweeps here and how they stand. Imports no torch, Ray or pandas."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ def list_(runs: Path | str, as_json: bool) -> None:
     """List the sweeps under --runs: state, trials, best value."""
     from rich.console import Console
 
+    from reports.json_text import json_text
     from reports.runs import run_folders
     from reports.sweep import Sweep, standing
     from reports.terminal import print_line, print_table
@@ -36,7 +36,7 @@ def list_(runs: Path | str, as_json: bool) -> None:
             continue
         sweeps.append({**stand, "folder": sweep.address, "created": sweep.record.get("created")})
     if as_json:
-        click.echo(json.dumps({"schema": 1, "sweeps": sweeps}, indent=2))
+        click.echo(json_text({"schema": 1, "sweeps": sweeps}))
     elif not sweeps:
         where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
         print_line(f"no sweeps under {runs}; start one: tune search --space resnet18.yaml{where}", console=Console())

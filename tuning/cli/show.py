@@ -1,6 +1,5 @@
 """`tune show RUN`: one sweep as a table, or as data. Imports no torch, Ray or pandas."""
 
-import json
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ def show(run: str, runs: Path | str, as_json: bool, number: int | None) -> None:
     """
     from rich.console import Console
 
+    from reports.json_text import json_text
     from reports.runs import find_run
     from reports.sweep import Sweep, describe
 
@@ -43,7 +43,7 @@ def show(run: str, runs: Path | str, as_json: bool, number: int | None) -> None:
     console = Console()
     if as_json:
         document = describe(sweep)
-        click.echo(json.dumps(document if number is None else _one(document["trials"], number), indent=2))
+        click.echo(json_text(document if number is None else _one(document["trials"], number)))
     elif number is None:
         _show_sweep(sweep, console)
     else:
@@ -65,14 +65,7 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
     if not trials:
         return
     settings = list(sweep.record["spec"]["space"])
-    board = leaderboard(
-        trials,
-        metric=sweep.metric,
-        mode=sweep.mode,
-        settings=settings,
-        brief=True,
-        sweep_state=stands["state"],
-    )
+    board = leaderboard(sweep, trials, settings=settings, sweep_state=stands["state"], brief=True)
     print_line("", console=console)
     left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
     if left_out:
