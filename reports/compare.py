@@ -19,7 +19,7 @@ from reports.ledger import TrialRecord, best_of
 from reports.markup import html_table, join, tag
 from reports.page import Page
 from reports.sweep import Sweep, standing
-from reports.tables import Cell, Table, chosen, shown, to_csv
+from reports.tables import Cell, Table, shown, to_csv
 from reports.told import explored_words, setting_cell
 from reports.write import PAGE, refuse_other_page, write_texts
 from trainables.errors import UserError
@@ -197,18 +197,18 @@ def _differences(names: Sequence[str], sweeps: Sequence[Sweep]) -> Table:
 
 
 def _winners(names: Sequence[str], sweeps: Sequence[Sweep], best: Sequence[TrialRecord | None]) -> Table:
-    spaces = [sweep.record["spec"]["space"] for sweep in sweeps]
+    explored = dict.fromkeys(name for sweep in sweeps for name in sweep.record["spec"]["space"])
     rows = [
-        (
-            name,
-            *(
-                trial and setting_cell(chosen(trial, name, explored=space))
-                for trial, space in zip(best, spaces, strict=True)
-            ),
-        )
-        for name in dict.fromkeys(name for space in spaces for name in space)
+        (name, *(_in_best(name, sweep, trial) for sweep, trial in zip(sweeps, best, strict=True))) for name in explored
     ]
     return Table("The best trial of each", ("setting", *names), tuple(rows))
+
+
+def _in_best(name: str, sweep: Sweep, best: TrialRecord | None) -> Cell:
+    """A setting of a sweep's best trial: as it was chosen where the sweep explores it, else as it was told."""
+    if best is None:
+        return None
+    return setting_cell((best.params if name in sweep.record["spec"]["space"] else best.settings).get(name))
 
 
 def _told(sweep: Sweep) -> dict[str, Cell]:
