@@ -118,11 +118,6 @@ def categorical_settings(trials: Iterable[TrialRecord]) -> list[str]:
     return sorted(names, key=lambda name: name != "freeze")
 
 
-def trainable(trial: TrialRecord) -> int | None:
-    """How many parameters the trial's last epoch trained; None where that is not recorded."""
-    return trial.epochs[-1].get("trainable") if trial.epochs else None
-
-
 def network_sizes(trials: Iterable[TrialRecord]) -> dict[str, int]:
     """All parameters of each model, as far as an epoch tells them."""
     return {
@@ -139,7 +134,7 @@ def _group(label: Cell, members: Sequence[TrialRecord], *, mode: str, sizes: Map
         for state in ("complete", "pruned")
     )
     epochs = sum(len(trial.epochs) for trial in members)
-    counts = [(count, trial.settings["model"]) for trial in members if (count := trainable(trial)) is not None]
+    counts = [(count, trial.settings["model"]) for trial in members if (count := trial.trainable) is not None]
     shares = [count / sizes[model] for count, model in counts if sizes and model in sizes]
     states = [trial.state for trial in members]
     return Group(

@@ -106,6 +106,7 @@ def _to_resume(run: str) -> str:
 def _to_start(spec: "Spec", name: str, *, runs: str) -> str:
     """Where a new run will be, checked as far as this machine sees it."""
     from reports.runs import check_name
+    from reports.storages import note_storage
     from reports.working_copies import check_free
     from trainables.urls import is_url, joined
     from tuning.jobs import check_paths
@@ -114,6 +115,8 @@ def _to_start(spec: "Spec", name: str, *, runs: str) -> str:
     weights = [spec.settings_for(params).weights for params in combinations(spec.space, {"weights"})]
     check_paths({"path": spec.data.path, "root": spec.data.root}, weights, runs)
     check_name(name)
+    if spec.search.storage:
+        note_storage(spec.search.storage)  # so that this machine may read it too
     if not is_url(runs):
         return str(Path(runs) / name)
     _look(partial(check_free, joined(runs, name)))
