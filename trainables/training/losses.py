@@ -1,4 +1,4 @@
-"""Losses by name, each the mean over a batch, and what the network's outputs mean under them.
+"""Losses by name, each the mean over some pictures, and what the network's outputs mean under them.
 
 loss = build_loss(settings, task=store.task, classes=len(store.classes), targets=store.targets[train])
 value = loss(outputs, targets)        # float [N, K] and int64 [N] | float [N, K] → scalar
@@ -17,6 +17,9 @@ from trainables.settings import TrialSettings
 from trainables.tasks import loss_for
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Pairs of a whole pass that margin ranking looks at together.
+_PAIRS_AT_A_TIME = 2**16
 
 
 @dataclass(frozen=True)
@@ -127,20 +130,28 @@ class _OfLabels(nn.Module):
 
 
 class _OfPairs(nn.Module):
-    """Margin ranking over all pairs of a batch whose targets differ; 0 where there is none."""
+    """Margin ranking over all pairs of pictures whose targets differ; 0 where there is none."""
 
     def __init__(self, margin: float) -> None:
         super().__init__()
         self.margin = margin
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        first, second = torch.triu_indices(len(targets), len(targets), offset=1, device=targets.device)
+        pictures = len(targets)
+        rows = max(1, _PAIRS_AT_A_TIME // pictures)
+        parts = [self._pairs(outputs[start:], targets[start:], rows=rows) for start in range(0, pictures, rows)]
+        losses, differing = zip(*parts, strict=True)
+        return sum(losses) / sum(differing).clamp(min=1)
+
+    def _pairs(self, outputs: Tensor, targets: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
+        """The sum over the first pictures' pairs with all that follow each, and how many of them differ."""
+        first, second = torch.triu_indices(min(rows, len(targets)), len(targets), offset=1, device=targets.device)
         order = (targets[first] - targets[second]).sign()
         losses = functional.margin_ranking_loss(
             outputs[first], outputs[second], order, margin=self.margin, reduction="none"
         )
         differs = order != 0
-        return (losses * differs).sum() / differs.sum().clamp(min=1)
+        return (losses * differs).sum(), differs.sum()
 
 
 class _OfStandardised(nn.Module):
@@ -179,7 +190,7 @@ LOSSES: dict[str, Callable[[TrialSettings, Aims], nn.Module]] = {
 
 
 def build_loss(settings: TrialSettings, *, task: Task, classes: int, targets: Tensor) -> nn.Module:
-    """The loss a trial minimises: the mean over a batch of outputs float [N, K] and targets.
+    """The loss a trial minimises: the mean over outputs float [N, K] and their targets.
 
     Args:
         settings: `loss` must fit the task.

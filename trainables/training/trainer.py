@@ -196,10 +196,9 @@ class Trainer:
         return evaluate(
             stream.network,
             stream.batches,
-            loss=self.learning.loss,
             prepare=stream.prepare,
             arithmetic=self.arithmetic,
-            gathered=Gathered(self.arithmetic.device, settings=self.settings, task=self.task),
+            gathered=Gathered(settings=self.settings, task=self.task, loss=self.learning.loss),
         )
 
 
