@@ -15,6 +15,7 @@ from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
 from trainables.tasks import LOSSES_OF, METRICS_OF, TRAINING_SCORE_OF
 from trainables.training.losses import build_loss
+from trainables.training import scores
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.scores import SCORES, areas_under_roc, average_precisions
 
@@ -113,6 +114,21 @@ def test_regression(case: tuple[int, int, int, bool]) -> None:
 def test_by_hand(score: Callable, scores: list[float], positive: list[bool], expected: float) -> None:
     ours = score(torch.tensor(scores)[:, None], torch.tensor(positive)[:, None])
     assert ours.tolist() == pytest.approx([expected], nan_ok=True)
+
+
+@pytest.mark.parametrize("score", [areas_under_roc, average_precisions])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_many_columns_are_sorted_a_few_at_a_time(
+    score: Callable, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all together they would take several times the memory of the outputs; the numbers are the same."""
+    outputs, rng = drawn(1, 500, 77, coarse=coarse)
+    positive = torch.from_numpy(rng.random((500, 77)) < 0.1)
+    whole = score.__wrapped__(outputs, positive)  # type: ignore[attr-defined]
+    widths, ties = [], scores._ties
+    monkeypatch.setattr(scores, "_ties", lambda ordered: widths.append(ordered.shape[1]) or ties(ordered))
+    assert torch.equal(score(outputs, positive), whole)
+    assert widths == [32, 32, 13]
 
 
 def test_r2_of_targets_that_do_not_differ_is_undefined() -> None:
