@@ -45,8 +45,10 @@ BASE = TrialSettings(
 BF16_NOISE = 0.02
 
 
-def pictures(folder: Path, *, seed: int = 0) -> PixelStore:
-    counts = {"train/a": 7, "train/b": 7, "val/a": 4, "val/b": 3}
+COUNTS = {"train/a": 7, "train/b": 7, "val/a": 4, "val/b": 3}
+
+
+def pictures(folder: Path, *, seed: int = 0, counts: dict[str, int] = COUNTS) -> PixelStore:
     root = make_pictures(folder / "pictures", counts, size=(40, 48), seed=seed)
     catalog = read_catalog(DataSettings(source="folder", path=str(root)), base=root)
     return build_store(catalog, short_side=32, cache=folder / "cache", on_bad_image="error")
@@ -154,6 +156,19 @@ def test_a_shallower_boundary_is_started_from(
         raise AssertionError("it looked at the pictures again")
 
     monkeypatch.setattr(features.Views, "__getitems__", no_pictures)
+    assert run(deep, store, tmp_path / "both") == alone
+
+
+def test_large_pictures_give_the_same_bits_from_a_shallower_boundary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network sees 8 pictures of 224 px at a time, and as many of the smaller maps that a shallower trial left."""
+    store = pictures(tmp_path, counts={"train/a": 12, "train/b": 12, "val/a": 1, "val/b": 1})
+    for module in (passes, features):
+        monkeypatch.setattr(module, "CHUNK", 32)
+    deep = dataclasses.replace(BASE, model="squeezenet1_1", image_size=224, freeze="fire6", epochs=1)
+    alone = run(deep, store, tmp_path / "alone")
+    run(dataclasses.replace(deep, freeze="fire5"), store, tmp_path / "both")
     assert run(deep, store, tmp_path / "both") == alone
 
 

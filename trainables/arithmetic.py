@@ -19,14 +19,15 @@ from trainables.data.transforms import normalize
 _PIXELS_AT_A_TIME = 8 * 224 * 224
 
 
-def forwarded(network: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+def forwarded(network: Callable[[Tensor], Tensor], rows: Tensor, *, side: int | None = None) -> Tensor:
     """What a network in evaluation mode makes of rows [N, …]: pictures, or what some layers made of them.
 
-    On a CPU a few of them at a time, as each is computed by itself.
+    On a CPU a few of them at a time, as each is computed by itself: as many as there would be of pictures of `side`
+    px, else as suits the rows' own size. How many share a batch shows in the last bits.
     """
-    if rows.device.type != "cpu" or rows.dim() != 4:
+    if rows.device.type != "cpu" or (side is None and rows.dim() != 4):
         return network(rows)
-    at_a_time = max(1, _PIXELS_AT_A_TIME // (rows.shape[2] * rows.shape[3]))
+    at_a_time = max(1, _PIXELS_AT_A_TIME // (side * side if side else rows.shape[2] * rows.shape[3]))
     if len(rows) <= at_a_time:
         return network(rows)
     return torch.cat([network(part) for part in rows.split(at_a_time)])
