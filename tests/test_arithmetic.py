@@ -1,10 +1,10 @@
-"""How many rows a network sees at a time where it does not learn."""
+"""How many rows a network sees at a time where it does not learn, and what it is said to compute in."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from trainables.arithmetic import forwarded
+from trainables.arithmetic import Arithmetic, forwarded
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,18 @@ def test_a_cpu_sees_few_large_pictures_at_a_time(shape: tuple[int, ...], side: i
 
     assert torch.equal(forwarded(network, rows, side=side), rows.flatten(1).sum(dim=1, keepdim=True))
     assert counts == seen
+
+
+@pytest.mark.parametrize(
+    ("capability", "allowed", "told"),
+    [((7, 5), True, "fp32"), ((8, 0), True, "tf32"), ((9, 0), False, "fp32"), (None, True, "fp32")],
+    ids=["too old", "allowed", "not allowed", "no GPU"],
+)
+def test_tf32_is_told_where_a_gpu_has_it(
+    capability: tuple[int, int] | None, allowed: bool, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert Arithmetic.of(torch.device("cuda", 0), None).precision == told
+    assert Arithmetic.of(torch.device("cpu"), None).precision == "fp32"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torchvision import models
 
 from conftest import make_pictures
-from trainables import features
+from trainables import arithmetic, features
 from trainables.data import passes
 from trainables.data.loaders import Views
 from trainables.data.pixels import build_store
@@ -297,7 +297,9 @@ def test_rows_of_another_version_are_not_taken(
     assert len(kept(tmp_path)) == 2 * len(before)
 
 
-def test_rows_of_other_arithmetic_are_not_taken(store: PixelStore, tmp_path: Path) -> None:
+def test_rows_of_other_arithmetic_are_not_taken(
+    store: PixelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = dataclasses.replace(BASE, freeze="layer3")
     run(settings, store, tmp_path)
     other = dataclasses.replace(settings, precision="bf16")
@@ -306,6 +308,10 @@ def test_rows_of_other_arithmetic_are_not_taken(store: PixelStore, tmp_path: Pat
     before = kept(tmp_path)
     run(settings, store, tmp_path)
     assert kept(tmp_path) > before, "other threads, other bits"
+    before = kept(tmp_path)
+    monkeypatch.setattr(arithmetic, "cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
+    run(settings, store, tmp_path)
+    assert kept(tmp_path) > before, "another processor, other bits"
 
 
 def test_cut_short_files_are_not_taken(store: PixelStore, tmp_path: Path) -> None:

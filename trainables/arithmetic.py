@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from trainables.data.transforms import normalize
+from trainables.hardware import cpu_flags, has_tf32
 
 # A core's caches hold what a network makes of eight pictures of 224 px better than of 32 (docs/PERFORMANCE.md).
 _PIXELS_AT_A_TIME = 8 * 224 * 224
+# A processor's instructions for many numbers at once, by how Linux names them: libraries choose their code by these.
+_INSTRUCTIONS = ("amx", "asimd", "avx", "bf16", "fma", "i8mm", "sve")
 
 
 def forwarded(network: Callable[[Tensor], Tensor], rows: Tensor, *, side: int | None = None) -> Tensor:
@@ -50,19 +53,23 @@ class Arithmetic:
         return cls(device=device, dtype=dtype, scaler=scaler)
 
     def key(self) -> dict[str, Any]:
-        """All that the last bit of a result depends on, beside what is computed."""
+        """What the last bits of a result depend on, beside what is computed; of a CPU, its instructions for that."""
         if self.device.type == "cuda":
             where: dict[str, Any] = {"device": torch.cuda.get_device_name(self.device), "cuda": torch.version.cuda}
         else:
-            where = {"device": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+            where = {
+                "device": torch.backends.cpu.get_cpu_capability(),
+                "instructions": sorted(flag for flag in cpu_flags() if flag.startswith(_INSTRUCTIONS)),
+                "threads": torch.get_num_threads(),
+            }
         return {**where, "type": str(self.dtype)}
 
     @property
     def precision(self) -> str:
-        """What it computes in, for the record: `fp32`, `bf16`, `fp16`; or `tf32`, which a GPU takes for fp32's."""
+        """What it computes in, for the record: `fp32`, `bf16`, `fp16`; or `tf32`, which many GPUs take for fp32's."""
         if self.dtype is not None:
             return {torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
-        return "tf32" if self.device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "fp32"
+        return "tf32" if torch.backends.cudnn.allow_tf32 and has_tf32(self.device) else "fp32"
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
