@@ -90,7 +90,8 @@ class TrialSettings:
             "Starting weights: `auto` (ImageNet where they can be had, else random), `imagenet`, `none`, or the path"
             " of a state dict (`.pth`, `.safetensors`), of an exported model's folder (`runs/NAME/best`) or of a"
             " sweep's (`runs/NAME`: its best). What fits is taken, the rest is told; the head is taken only from an"
-            " exported model of the very same classes."
+            " exported model of the very same classes whose outputs mean the same (those of `poisson_nll` are"
+            " logarithms)."
         ),
     ] = "auto"
     init: Annotated[

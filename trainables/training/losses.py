@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
-from trainables.tasks import loss_for
+from trainables.tasks import Scores, loss_for, scores_for
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -189,6 +189,14 @@ LOSSES: dict[str, Callable[[TrialSettings, Aims], nn.Module]] = {
 }
 
 
+_SAID: dict[Scores, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda outputs: outputs.softmax(dim=1),
+    "sigmoid": torch.sigmoid,
+    "identity": lambda outputs: outputs,
+    "exp": torch.exp,
+}
+
+
 def build_loss(settings: TrialSettings, *, task: Task, classes: int, targets: Tensor) -> nn.Module:
     """The loss a trial minimises: the mean over outputs float [N, K] and their targets.
 
@@ -220,11 +228,7 @@ def predicted(outputs: Tensor, *, task: Task, loss: str) -> Tensor:
     Probabilities [N, K] in classification (of each row's classes) and multilabel (of each label); in regression the
     numbers, in the targets' units. `loss` is the setting with which the network was trained.
     """
-    if task == "classification":
-        return outputs.softmax(dim=1)
-    if task == "multilabel":
-        return outputs.sigmoid()
-    return outputs.exp() if loss == "poisson_nll" else outputs
+    return _SAID[scores_for(loss, task=task)](outputs)
 
 
 def _distance(loss: nn.Module, aims: Aims) -> nn.Module:

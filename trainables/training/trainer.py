@@ -62,6 +62,7 @@ class Trainer:
         sharing: Sharing | None = None,
     ) -> "Trainer":
         """A trial before its first epoch. Errors as `build_model`; `TrialError` for a precision the device has not."""
+        weights = weights.for_trial(settings.loss, task=store.task)
         resident = residents.get(
             settings,
             classes=len(store.classes),
