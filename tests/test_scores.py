@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
 from trainables.tasks import LOSSES_OF, METRICS_OF, TRAINING_SCORE_OF
-from trainables.training.losses import build_loss
 from trainables.training import scores
+from trainables.training.losses import build_loss
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.scores import SCORES, areas_under_roc, average_precisions
 
