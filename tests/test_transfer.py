@@ -18,7 +18,7 @@ from reports.modelfile import DESCRIPTION, WEIGHTS, Description, read_descriptio
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep
 from trainables.data.store import PixelStore, StoreWriter
-from trainables.errors import UserError
+from trainables.errors import TrialError, UserError
 from trainables.files import file_digest, write_json
 from trainables.models.build import Model, build_model
 from trainables.models.exported import find_exported
@@ -146,7 +146,7 @@ def test_weights_for_another_activation_are_refused(theirs, ours, best, tmp_path
     _describe(best, activation=theirs)
     resolved = resolve_weights("runs/first", MODEL, base=tmp_path, classes=CLASSES)
     assert ("for activation tanh" in resolved.note) == (theirs == "tanh")
-    with pytest.raises(UserError, match="network with another activation"):
+    with pytest.raises(TrialError, match="the starting weights are of a network with activation"):
         build(resolved, activation=ours)
     build(resolved, activation=theirs)
     build(dataclasses.replace(resolved, activation=None), activation=ours)  # a record of a former version

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from trainables.data.catalog import Task
-from trainables.errors import UserError
+from trainables.errors import TrialError
 from trainables.models import zoo
 from trainables.models.freezing import freeze
 from trainables.models.heads import adapt_first_conv, replace_head
@@ -76,7 +76,8 @@ def build_model(
         task: outputs that may be negative are wanted by all but `classification`, so what clips them is taken out.
 
     Raises:
-        UserError: as `check_model_settings` and `load_weights`; or the weights are for another activation.
+        UserError: as `check_model_settings` and `load_weights`.
+        TrialError: the weights are for another activation.
     """
     zoo.check_model_settings(settings)
     _check_activation(settings, weights)
@@ -100,12 +101,7 @@ def build_model(
 def _check_activation(settings: TrialSettings, weights: Weights) -> None:
     theirs, ours = ("relu" if name == "auto" else name for name in (weights.activation or "auto", settings.activation))
     if weights.activation is not None and theirs != ours:
-        raise UserError(
-            "the starting weights are of a network with another activation",
-            where="activation",
-            got=ours,
-            expected=theirs,
-        )
+        raise TrialError(f"the starting weights are of a network with activation {theirs}, and this one has {ours}")
 
 
 def _initialise(network: nn.Module, facts: ModelFacts, settings: TrialSettings, *, loaded: set[str]) -> InitReport:
