@@ -255,11 +255,16 @@ class TrialSettings:
         Schedule,
         Doc(
             "How the learning rate moves: `step`, `multistep`, `exponential` and `cosine` from epoch to epoch,"
-            " `one_cycle` from batch to batch, `plateau` after epochs without a lower validation loss."
+            " `one_cycle` from batch to batch (momentum stays as it is), `plateau` after epochs without a lower"
+            " validation loss. Not with `rprop`, whose steps find their size themselves."
         ),
     ] = "step"
     warmup_epochs: Annotated[
-        int, Ge(0), Doc("Epochs in which the rate first rises from batch to batch, linearly; the schedule follows.")
+        int,
+        Ge(0),
+        Doc(
+            "Epochs in which the rate first rises from batch to batch, linearly; the schedule follows (not with `rprop`)."
+        ),
     ] = 0
     step_size: Annotated[int, Ge(1), Doc("Epochs between two falls of the `step` schedule.")] = 7
     milestones: Annotated[
