@@ -116,6 +116,12 @@ class TestDecode:
         grey = Image.new("LA", (4, 4), (0, 0))
         assert decode(encoded(grey, "PNG"), channels=1, short_side=4)[0, 0, 0] == 255
 
+    def test_a_clear_grey_of_16_bits_is_white(self):
+        grey = Image.fromarray(np.array([[700, 701]], dtype=np.uint16))
+        pixels = decode(encoded(grey, "PNG", transparency=700), channels=3, short_side=4)
+        assert pixels[:, 0].tolist() == [[255, 3]] * 3
+        assert decode(encoded(grey, "PNG"), channels=1, short_side=4)[0, 0].tolist() == [3, 3]
+
     def test_palette_and_its_transparency(self):
         palette = Image.new("P", (4, 4), 1)
         palette.putpalette([255, 0, 0, 0, 128, 0])
