@@ -137,7 +137,7 @@ def test_the_host_never_waits_for_the_gpu_within_a_pass(
     device = trainer.arithmetic.device
     running = Watched(RunningMetrics(device, settings=trainer.settings, task="classification"))
     gathered = Watched(Gathered(settings=trainer.settings, task="classification", loss=trainer.learning.loss))
-    training_mode(trainer.model, freeze_batchnorm=True)
+    training_mode(trainer.model)
     try:
         stream = trainer.feed.training(epoch=2)
         train(

@@ -167,7 +167,8 @@ class TrialSettings:
         Doc(
             "Mean and deviation that are taken off and divided by: `auto` (those of the model's ImageNet weights),"
             " `imagenet` (the usual ones), `half` (0.5 and 0.5), `data` (measured on the training pictures), or `none`"
-            " (values stay 0 to 1). They go into the exported model."
+            " (values stay 0 to 1). They go into the exported model. GoogLeNet and Inception bring a normalisation"
+            " of their own in colour, which `auto` allows for."
         ),
     ] = "auto"
     freeze: Annotated[
@@ -263,7 +264,8 @@ class TrialSettings:
         int,
         Ge(0),
         Doc(
-            "Epochs in which the rate first rises from batch to batch, linearly; the schedule follows (not with `rprop`)."
+            "Epochs in which the rate first rises from batch to batch, linearly; the schedule follows. Not with"
+            " `rprop`."
         ),
     ] = 0
     step_size: Annotated[int, Ge(1), Doc("Epochs between two falls of the `step` schedule.")] = 7

@@ -6,9 +6,10 @@ schedule.end_epoch(epoch=1, val_loss=0.7)              # after each validation
 schedule.lr                                            # the rate of the last step
 
 Each gives the rates of torch's own of that name (`StepLR`, `OneCycleLR`, …) in closed form, so a resumed trial needs no
-history; only `plateau` remembers something. Nothing but the rate moves: torch's `OneCycleLR` has momentum fall and rise
-as well, unless told otherwise. The rate of `rprop` stays as it is, for it is read once, as the size of the first step. During the warm-up of W epochs the schedule stands at its start, and the rate rises by
-equal parts from step to step; epochs of the schedule are counted from its end.
+history; only `plateau` remembers something. Nothing but the rate moves, where torch's `OneCycleLR` has momentum fall
+and rise as well. The rate of `rprop` stays as it is, for it is read once, as the size of the first step. During the
+warm-up of W epochs the schedule stands at its start, and the rate rises by equal parts from step to step; epochs of the
+schedule are counted from its end.
 """
 
 import math

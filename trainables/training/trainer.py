@@ -181,7 +181,7 @@ class Trainer:
             thaw(self.model)
 
     def _train(self, stream: Stream, *, epoch: int) -> dict[str, float]:
-        training_mode(self.model, freeze_batchnorm=self.settings.freeze_batchnorm)
+        training_mode(self.model)
         return train(
             stream.network,
             stream.batches,
