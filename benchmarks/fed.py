@@ -69,7 +69,7 @@ def rates(store: PixelStore, settings: TrialSettings, *, passes: int) -> tuple[l
     """Pictures a second, of the views alone, of the network alone, of both together; how busy a GPU was with both."""
     device = pick_device()
     trainer = Trainer.build(settings, store=store, data_seed=0, weights=NO_WEIGHTS, device=device)
-    training_mode(trainer.model, freeze_batchnorm=True)
+    training_mode(trainer.model)
 
     def learn(epoch: int, stream: Stream) -> None:
         train(

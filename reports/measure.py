@@ -68,11 +68,11 @@ def measure(
     found = {}
     with written(path, task=store.task, classes=store.classes) as add, full_fp32():
         for split, indices in parts.items():
-            gathered = Gathered(torch.device("cpu"), settings=settings, task=store.task)
+            gathered = Gathered(settings=settings, task=store.task, loss=loss)
             margins: list[float] = []
             for rows, views in view_batches(store, indices, predictor.description):
                 logits, targets = predictor.logits(views), store.targets[rows]
-                gathered.update(loss(logits, targets), logits, targets)
+                gathered.update(logits, targets)
                 if store.task == "classification":
                     margins += _margins(logits)
                 _add_rows(add, split, store, rows, as_scores(logits, predictor.description))

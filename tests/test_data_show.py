@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from trainables.data.catalog import Catalog, Picture
+from trainables.data.digests import UNREADABLE
 from trainables.data.duplicates import duplicates
 from trainables.data.loaders import training_order
 from trainables.data.transforms import UNIFORMS, training_view, uniforms
@@ -181,6 +182,7 @@ class TestWarnings:
         assert duplicates(catalog, ["x", "x", "y", "z"])[0].endswith("(0 = 1)")
         assert duplicates(catalog, ["x", "x", "y", "y"])[0].startswith("2 pictures in more than one split")
         assert duplicates(catalog, "wxyz") == []
+        assert duplicates(catalog, [UNREADABLE, UNREADABLE, "y", UNREADABLE]) == [], "nobody knows what is in them"
 
     def test_labels_that_are_rare_or_never_differ(self, classes, here):
         names = sorted(path.relative_to(here).as_posix() for path in classes.rglob("*.png"))

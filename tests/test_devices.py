@@ -66,9 +66,10 @@ def test_losses_and_running_numbers(task: Task, name: str, class_weights: str) -
         outputs, targets = torch.zeros(PICTURES, CLASSES, device=gpu), TARGETS[task].to(gpu)
         value = loss.to(gpu)(outputs, targets)
         running = RunningMetrics(gpu, settings=settings, task=task)
-        gathered = Gathered(gpu, settings=settings, task=task)
+        running.update(value, outputs, targets)
+        gathered = Gathered(settings=settings, task=task, loss=loss)
+        gathered.update(outputs, targets)
         for numbers in (running, gathered):
-            numbers.update(value, outputs, targets)
             with pytest.raises(DataDependentOutputException):  # the one wait, at the end
                 numbers.compute()
         assert value.device == gpu

@@ -28,7 +28,7 @@ TARGETS = ("brightness", "=height")
 SMALL = {"model": "small_cnn", "weights": "none", "image_size": 16, "center_crop": 1.0, "augment": "none", "epochs": 2}
 
 
-def paint(folder: Path, *, count: int = 40) -> Path:
+def paint(folder: Path, *, count: int) -> Path:
     """Grey pictures of three shapes and many shades, and a table of what they are."""
     (folder / "pictures").mkdir(parents=True)
     rows = []
@@ -47,13 +47,13 @@ def paint(folder: Path, *, count: int = 40) -> Path:
     return folder
 
 
-def train(root: Path, *, task: str, metric: str, **settings: object) -> Path:
+def train(root: Path, *, task: str, metric: str, count: int = 40, **settings: object) -> Path:
     columns = LABELS if task == "multilabel" else TARGETS
     data = DataSettings(
         source="csv", path="table.csv", task=task, target_columns=list(columns), split_column="split", color="grey"
     )  # type: ignore[call-arg,arg-type]
     trial = TrialSettings(**SMALL, precision="fp32", lr=0.001, batch_size=8, **settings)  # type: ignore[arg-type]
-    return train_run(paint(root), data, [trial], metric=metric)
+    return train_run(paint(root, count=count), data, [trial], metric=metric)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,15 @@ def test_the_export_is_measured_and_says_what_the_trial_said(
     for prediction, expected in zip(found, scores, strict=True):
         told = dict(prediction.values or prediction.top)
         assert [told[n] for n in store.classes] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_loss_of_pairs_is_measured_as_it_was_recorded(tmp_path: Path) -> None:
+    """More pictures than a batch has, as which pairs there are must not depend on batches."""
+    run = train(tmp_path, task="regression", metric="val_loss", loss="margin_ranking", count=160)
+    sweep = Sweep.open(run)
+    measured = read_description(export_model(sweep, run / "best")).facts["measured"]["val"]
+    assert measured["pictures"] == 40
+    assert measured["loss"] == pytest.approx(sweep.ledger().trial(0).value, rel=1e-5)
 
 
 def test_labels_are_those_likely_enough(multilabel: Path) -> None:

@@ -41,11 +41,11 @@ def changed(model: Model, before: dict[str, torch.Tensor]) -> set[str]:
     return {name for name, tensor in model.network.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def train(model: Model, *, freeze_batchnorm: bool = True, steps: int = 2, optimizer=None):
+def train(model: Model, *, steps: int = 2, optimizer=None):
     """A few steps of SGD on noise, with weight decay, which must not reach what is frozen either."""
     groups = parameter_groups(model, lr=0.01, head_lr_factor=2, weight_decay=0.1)
     optimizer = optimizer or torch.optim.SGD(groups, momentum=0.9)
-    training_mode(model, freeze_batchnorm=freeze_batchnorm)
+    training_mode(model)
     torch.manual_seed(0)  # of dropout, which must not depend on the tests before
     generator = torch.Generator().manual_seed(0)
     size = SIZES[model.facts.name]
@@ -86,7 +86,7 @@ def test_training_changes_what_trainable_names_says_and_nothing_else(name, which
     count = {"none": 0, "first": 1, "middle": stages // 2, "backbone": stages}[which]
     model = build(name, freeze=count, freeze_batchnorm=freeze_batchnorm)
     before = copy(model)
-    train(model, freeze_batchnorm=freeze_batchnorm, steps=1)
+    train(model, steps=1)
     names = trainable_names(model)
     moved = changed(model, before)
     assert moved <= names
@@ -105,7 +105,7 @@ def test_gradients_reach_just_what_is_not_frozen_in_every_model(name):
     with meta_device():
         settings = TrialSettings(model=name, image_size=facts.image_size, freeze=len(facts.stages) // 2)
         model = build_model(settings, classes=3, channels=3, weights=NONE)
-        training_mode(model, freeze_batchnorm=True)
+        training_mode(model)
         model.network(torch.empty(2, 3, facts.image_size, facts.image_size)).sum().backward()
     still = frozen_names(model)
     assert still
@@ -130,7 +130,7 @@ def test_frozen_batchnorm_moves_only_when_asked_to():
     for freeze_batchnorm in (True, False):
         model = build(freeze="backbone", freeze_batchnorm=freeze_batchnorm)
         before = copy(model)
-        train(model, freeze_batchnorm=freeze_batchnorm, steps=1)
+        train(model, steps=1)
         moved = changed(model, before) & batchnorm_buffers(model)
         assert moved == (set() if freeze_batchnorm else batchnorm_buffers(model))
         assert model.network.fc.training
@@ -141,10 +141,10 @@ def test_dropout_is_off_in_what_is_frozen_and_on_in_front_of_the_head():
     with torch.device("meta"):
         settings = TrialSettings(model="alexnet", freeze="classifier")
         model = build_model(settings, classes=2, channels=3, weights=NONE)
-    training_mode(model, freeze_batchnorm=True)
+    training_mode(model)
     assert not model.network.classifier[0].training
     model_squeeze = build("squeezenet1_1", freeze="backbone")
-    training_mode(model_squeeze, freeze_batchnorm=True)
+    training_mode(model_squeeze)
     assert model_squeeze.network.classifier[0].training
     assert not model_squeeze.network.features.training or not model_squeeze.network.features[3].training
 
@@ -152,7 +152,7 @@ def test_dropout_is_off_in_what_is_frozen_and_on_in_front_of_the_head():
 def test_the_frozen_prefix_gives_the_same_output_for_the_same_picture():
     """What makes it right to compute it once: it depends on no other picture of the batch, and on no chance."""
     model = build("densenet121", freeze="block3")
-    training_mode(model, freeze_batchnorm=True)
+    training_mode(model)
     outputs = []
     model.network.features.transition3.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     images = torch.rand(4, 3, 32, 32)

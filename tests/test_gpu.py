@@ -136,8 +136,8 @@ def test_the_host_never_waits_for_the_gpu_within_a_pass(
     trainer.epoch(2)
     device = trainer.arithmetic.device
     running = Watched(RunningMetrics(device, settings=trainer.settings, task="classification"))
-    gathered = Watched(Gathered(device, settings=trainer.settings, task="classification"))
-    training_mode(trainer.model, freeze_batchnorm=True)
+    gathered = Watched(Gathered(settings=trainer.settings, task="classification", loss=trainer.learning.loss))
+    training_mode(trainer.model)
     try:
         stream = trainer.feed.training(epoch=2)
         train(
@@ -153,7 +153,6 @@ def test_the_host_never_waits_for_the_gpu_within_a_pass(
         evaluate(
             stream.network,
             list(stream.batches),
-            loss=trainer.learning.loss,
             prepare=stream.prepare,
             arithmetic=trainer.arithmetic,
             gathered=gathered,  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from trainables.checkpoint import Snapshot
 from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
 from trainables.tasks import LOSSES_OF, METRICS_OF, loss_for, metric_for
+from trainables.training import losses
 from trainables.training.losses import LOSSES, build_loss, predicted
 from trainables.training.mixing import Batch, Mixing
 from trainables.training.optimizers import build_optimizer, load_optimizer_state
@@ -175,6 +176,13 @@ def test_margin_ranking_takes_every_pair_with_an_order_once() -> None:
     ]
     loss = loss_of("margin_ranking", "regression", margin=0.4)
     torch.testing.assert_close(loss(X, NUMBERS), torch.stack(expected).mean())
+
+
+def test_margin_ranking_of_a_whole_pass_is_that_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = loss_of("margin_ranking", "regression", margin=0.4)
+    together = loss(X, NUMBERS)
+    monkeypatch.setattr(losses, "_PAIRS_AT_A_TIME", 100)
+    torch.testing.assert_close(loss(X, NUMBERS), together)
 
 
 @pytest.mark.parametrize("pictures", [1, 3])

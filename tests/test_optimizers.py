@@ -265,8 +265,8 @@ _OTHERS = {
 }
 
 
-# Not the optimiser's own, but of the parameter groups or of the loop.
-_NOT_ITS_OWN = ("head_lr_factor", "layer_decay", "clip_grad_norm")
+# Not the optimiser's own, but of the parameter groups, of the loop or of the schedule.
+_NOT_ITS_OWN = ("head_lr_factor", "layer_decay", "clip_grad_norm", "schedule", "warmup_epochs")
 _OWN = [name for name, (parent, _) in _ONLY_WITH.items() if parent == "optimizer" and name not in _NOT_ITS_OWN]
 
 
@@ -398,6 +398,15 @@ def test_a_warm_up_rises_by_equal_parts_and_then_the_schedule_begins(name: str) 
     assert warm[2:] == alone
     rising = [rate for epoch in warm[:2] for rate in epoch]
     assert rising == pytest.approx([alone[0][0] * (k + 1) / 10 for k in range(10)])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("warmup_epochs", [0, 2])
+def test_the_rate_of_rprop_stays(name: str, warmup_epochs: int) -> None:
+    """It is read with the first gradient alone, and would else be that of the warm-up's first step for ever."""
+    how = {"schedule": name, "warmup_epochs": warmup_epochs, "step_size": 1, "milestones": 1, "patience": 0}
+    settings = TrialSettings(optimizer="rprop", lr=0.3, epochs=6, **how)  # type: ignore[arg-type]
+    assert rates(settings) == [[0.3] * STEPS] * 6
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

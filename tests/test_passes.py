@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_who_waits_for_others_begins_with_what_comes_next(tmp_path: Path) -> Non
     now, following = Counted(), Counted(factor=2.0)
     rows, ahead = opened(tmp_path, now), opened(tmp_path, following, key="next")
     rows.folder.parent.mkdir(parents=True)
-    other = FileLock(rows.folder.with_name(f".{rows.folder.name}-00001.lock"))
+    other = FileLock(rows.folder.with_name(f".{rows.folder.name}-00001.lock"), thread_local=False)
     other.acquire()  # somebody is at the second chunk
 
     def leave_it() -> None:
@@ -141,6 +142,52 @@ def test_what_was_taken_away_stays_open_and_is_computed_again(tmp_path: Path) ->
     compute = Counted()
     filled(tmp_path, compute)
     assert compute.computed == list(range(ROWS))
+
+
+def maps(folder: Path) -> int:
+    """How many of a folder's files are mapped into this process."""
+    return Path("/proc/self/maps").read_text().count(f"{folder}/")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="maps are told of in /proc")
+def test_few_chunks_are_mapped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have so many maps and no more; what is not mapped is opened each time."""
+    monkeypatch.setattr(passes, "MAPPED", 1)
+    compute = Counted()
+    places = [ROWS - 1, 0, CHUNK, 5]
+    for _ in range(2):
+        rows = filled(tmp_path, compute)
+        for _ in range(2):
+            assert rows.take(places)[:, 0, 0, 0].tolist() == [ROWS - 1, 0, CHUNK, 5]
+        assert rows.complete()
+        assert maps(rows.folder) == 1
+        del rows
+    assert compute.computed == list(range(ROWS))
+
+
+def test_what_was_taken_away_and_is_not_mapped_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "MAPPED", 1)
+    compute = Counted()
+    rows = filled(tmp_path, compute)
+    make_room(tmp_path, limit_bytes=0, needed_bytes=0)
+    assert rows.take([7, CHUNK + 1])[:, 0, 0, 0].tolist() == [7, CHUNK + 1]
+    assert compute.computed == [*range(ROWS), *range(CHUNK, 2 * CHUNK)]
+
+
+def test_a_chunk_that_cannot_be_mapped_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path, Counted())
+
+    def no_more_maps(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to mmap 4096 bytes: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(passes, "safe_open", no_more_maps)
+    compute = Counted()
+    rows = filled(tmp_path, compute)
+    assert rows.take([CHUNK + 1])[0, 0, 0, 0] == CHUNK + 1
+    assert compute.computed == list(range(ROWS))
+    assert seconds_and_bytes(rows.folder)[0] == 0
 
 
 class Slow(Counted):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from trainables.data import digests
 from trainables.data import pixels as pixels_module
 from trainables.data.cache import cache_folder, clear, entries
 from trainables.data.catalog import Catalog
@@ -37,6 +38,12 @@ def catalog_of(root: Path, **settings) -> Catalog:
 def build(root: Path, cache: Path, *, short_side: int = 16, on_bad_image: str = "error", progress=None, **settings):
     catalog = catalog_of(root, **settings)
     return build_store(catalog, short_side=short_side, cache=cache, on_bad_image=on_bad_image, progress=progress)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were just written count as long settled."""
+    monkeypatch.setattr(digests, "SETTLED_NS", -1_000_000_000)
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -108,6 +115,12 @@ class TestDecode:
         assert decode(encoded(clear_red, "PNG"), channels=3, short_side=4)[:, 0, 0].tolist() == [255, 255, 255]
         grey = Image.new("LA", (4, 4), (0, 0))
         assert decode(encoded(grey, "PNG"), channels=1, short_side=4)[0, 0, 0] == 255
+
+    def test_a_clear_grey_of_16_bits_is_white(self):
+        grey = Image.fromarray(np.array([[700, 701]], dtype=np.uint16))
+        pixels = decode(encoded(grey, "PNG", transparency=700), channels=3, short_side=4)
+        assert pixels[:, 0].tolist() == [[255, 3]] * 3
+        assert decode(encoded(grey, "PNG"), channels=1, short_side=4)[0, 0].tolist() == [3, 3]
 
     def test_palette_and_its_transparency(self):
         palette = Image.new("P", (4, 4), 1)
@@ -277,10 +290,8 @@ class TestStore:
         monkeypatch.setattr(pixels_module, "decode", None)
         assert build(root, tmp_path / "cache").path == first.path
 
-    def test_files_are_not_read_again(self, picture_folder, tmp_path):
+    def test_files_are_not_read_again(self, picture_folder, tmp_path, settled):
         root = picture_folder(FOUR)
-        for path in root.rglob("*.png"):
-            os.utime(path, (1, 1))  # long settled
         build(root, tmp_path / "cache")
         calls = []
         build(root, tmp_path / "cache", progress=lambda *step: calls.append(step))
@@ -391,10 +402,22 @@ class TestFingerprint:
         os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
         assert build(root, tmp_path / "cache", on_bad_image="skip").fingerprint != before
 
-    def test_damaged_digests_are_computed_again(self, picture_folder, tmp_path):
-        root = picture_folder(FOUR)
-        for path in root.rglob("*.png"):
+    def test_files_that_change_places_are_noticed(self, picture_folder, tmp_path, settled):
+        """Of one size and one time of change."""
+        root = picture_folder({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}, suffix=".bmp")
+        for path in root.rglob("*.bmp"):
             os.utime(path, (1, 1))
+        before = build(root, tmp_path / "cache")
+        one, other, aside = root / "train/a/0.bmp", root / "train/b/0.bmp", root / "aside"
+        one.rename(aside)
+        other.rename(one)
+        aside.rename(other)
+        after = build(root, tmp_path / "cache")
+        assert after.fingerprint != before.fingerprint
+        assert torch.equal(after[after.names.index("train/a/0.bmp")], before[before.names.index("train/b/0.bmp")])
+
+    def test_damaged_digests_are_computed_again(self, picture_folder, tmp_path, settled):
+        root = picture_folder(FOUR)
         before = build(root, tmp_path / "cache").fingerprint
         (remembered,) = (tmp_path / "cache" / "digests").glob("*.json")
         for content in ("", "[]", '{"files": {"train/a/0.png": [1]}}', '{"files": 3}', "\x00"):
@@ -470,13 +493,11 @@ class TestCache:
         assert cache_folder({"XDG_CACHE_HOME": "/shared"}) == Path("/shared/tuneyard")
         assert cache_folder({}) == Path.home() / ".cache" / "tuneyard"
 
-    def test_entries_and_clearing(self, picture_folder, tmp_path):
+    def test_entries_and_clearing(self, picture_folder, tmp_path, settled):
         cache = tmp_path / "cache"
         assert entries(cache) == []
         assert clear(cache) == 0
         root = picture_folder(FOUR)
-        for path in root.rglob("*.png"):
-            os.utime(path, (1, 1))
         store = build(root, cache)
         kinds = {entry.kind: entry for entry in entries(cache)}
         assert set(kinds) == {"digests", "pixels"}

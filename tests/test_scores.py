@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from sklearn import metrics as reference
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
-from trainables.tasks import METRICS_OF, TRAINING_SCORE_OF
+from trainables.tasks import LOSSES_OF, METRICS_OF, TRAINING_SCORE_OF
+from trainables.training import scores
+from trainables.training.losses import build_loss
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.scores import SCORES, areas_under_roc, average_precisions
 
@@ -114,6 +116,21 @@ def test_by_hand(score: Callable, scores: list[float], positive: list[bool], exp
     assert ours.tolist() == pytest.approx([expected], nan_ok=True)
 
 
+@pytest.mark.parametrize("score", [areas_under_roc, average_precisions])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_many_columns_are_sorted_a_few_at_a_time(
+    score: Callable, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all together they would take several times the memory of the outputs; the numbers are the same."""
+    outputs, rng = drawn(1, 500, 77, coarse=coarse)
+    positive = torch.from_numpy(rng.random((500, 77)) < 0.1)
+    whole = score.__wrapped__(outputs, positive)  # type: ignore[attr-defined]
+    widths, ties = [], scores._ties
+    monkeypatch.setattr(scores, "_ties", lambda ordered: widths.append(ordered.shape[1]) or ties(ordered))
+    assert torch.equal(score(outputs, positive), whole)
+    assert widths == [32, 32, 13]
+
+
 def test_r2_of_targets_that_do_not_differ_is_undefined() -> None:
     same, differing = torch.ones(3, 1), torch.tensor([[1.0], [2.0], [3.0]])
     assert SCORES["regression"](differing.double(), same)["r2"].isnan()
@@ -129,48 +146,81 @@ def data_of(task: Task) -> tuple[Tensor, Tensor]:
     return outputs, torch.from_numpy(targets).float()
 
 
+def mean_output(outputs: Tensor, targets: Tensor) -> Tensor:
+    """In the place of a loss."""
+    return outputs.mean()
+
+
+def gathered(
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    task: Task = "classification",
+    loss: nn.Module = mean_output,  # type: ignore[assignment]
+    size: int = 32,
+) -> Gathered:
+    """A pass in batches of this size."""
+    tally = Gathered(settings=TrialSettings(), task=task, loss=loss)
+    for part, truth in zip(outputs.split(size), targets.split(size), strict=True):
+        tally.update(part, truth)
+    return tally
+
+
 @pytest.mark.parametrize("task", SCORES)
 def test_a_pass_in_batches_is_the_pass_as_a_whole(task: Task) -> None:
     outputs, targets = data_of(task)
-    trial = TrialSettings()
-
-    def told(kind: type[Gathered] | type[RunningMetrics], size: int) -> dict:
-        tally = kind(CPU, settings=trial, task=task)
-        for part, truth in zip(outputs.split(size), targets.split(size), strict=True):
-            tally.update(part.mean(), part, truth)
-        return tally.compute()
-
-    whole = told(Gathered, 23)
+    whole = gathered(outputs, targets, task=task, size=23).compute()
     assert set(whole) == {name.removeprefix("val_") for name in METRICS_OF[task]}
     assert whole["loss"] == pytest.approx(outputs.mean().item(), rel=1e-6)
-    assert told(Gathered, 5) == pytest.approx(whole, rel=1e-6)
-    running = told(RunningMetrics, 5)
-    assert running == pytest.approx({name: whole[name] for name in ("loss", TRAINING_SCORE_OF[task])}, rel=1e-6)
+    assert gathered(outputs, targets, task=task, size=5).compute() == pytest.approx(whole, rel=1e-6)
+    running = RunningMetrics(CPU, settings=TrialSettings(), task=task)
+    for part, truth in zip(outputs.split(5), targets.split(5), strict=True):
+        running.update(part.mean(), part, truth)
+    same = {name: whole[name] for name in ("loss", TRAINING_SCORE_OF[task])}
+    assert running.compute() == pytest.approx(same, rel=1e-6)
+
+
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task, names in LOSSES_OF.items() for name in names])
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_a_loss_depends_on_no_order_and_no_batches(task: Task, name: str, class_weights: str) -> None:
+    """Pictures sorted by class, as folders have them, of classes that are not equally many."""
+    outputs, targets = data_of(task)
+    if task == "classification":
+        targets = torch.arange(23).sqrt().long()
+    trial = TrialSettings(loss=name, class_weights=class_weights)  # type: ignore[arg-type]
+    loss = build_loss(trial, task=task, classes=7, targets=targets)
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(0))
+    told = [
+        gathered(outputs[places], targets[places], task=task, loss=loss, size=size).compute()["loss"]
+        for places in (torch.arange(23), order)
+        for size in (4, 9, 23)
+    ]
+    assert told == pytest.approx([loss(outputs, targets).item()] * 6, rel=1e-6)
 
 
 def test_a_counts_logarithm_is_measured_as_a_count() -> None:
-    counts = torch.tensor([[1.0], [4.0]])
-    for tally in (Gathered, RunningMetrics):
-        measured = tally(CPU, settings=TrialSettings(loss="poisson_nll"), task="regression")
-        measured.update(torch.tensor(0.0), counts.log(), counts)
+    counts, trial = torch.tensor([[1.0], [4.0]]), TrialSettings(loss="poisson_nll")
+    whole = Gathered(settings=trial, task="regression", loss=mean_output)  # type: ignore[arg-type]
+    whole.update(counts.log(), counts)
+    running = RunningMetrics(CPU, settings=trial, task="regression")
+    running.update(torch.tensor(0.0), counts.log(), counts)
+    for measured in (whole, running):
         assert measured.compute()["mae"] == pytest.approx(0, abs=1e-6)
 
 
 def test_what_is_undefined_is_none() -> None:
-    gathered = Gathered(CPU, settings=TrialSettings(), task="classification")
-    gathered.update(torch.tensor(0.5), torch.randn(4, 3), torch.zeros(4, dtype=torch.int64))
-    told = gathered.compute()
+    told = gathered(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64)).compute()
     assert told["auroc"] is None
     assert None not in (told["accuracy"], told["balanced_accuracy"], told["f1"], told["loss"])
 
 
 def test_a_loss_that_is_no_number_is_no_missing_one() -> None:
-    gathered = Gathered(CPU, settings=TrialSettings(), task="classification")
-    gathered.update(torch.tensor(math.nan), torch.randn(4, 3), torch.arange(4) % 3)
-    assert math.isnan(gathered.compute()["loss"])  # type: ignore[arg-type]
+    told = gathered(torch.full((4, 3), math.nan), torch.arange(4) % 3).compute()
+    assert math.isnan(told["loss"])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", [Gathered, RunningMetrics])
-def test_a_pass_without_batches_is_our_mistake(kind: type[Gathered] | type[RunningMetrics]) -> None:
-    with pytest.raises(ValueError, match="no batch"):
-        kind(CPU, settings=TrialSettings(), task="regression").compute()
+def test_a_pass_without_batches_is_our_mistake() -> None:
+    nothing = Gathered(settings=TrialSettings(), task="regression", loss=mean_output)  # type: ignore[arg-type]
+    for tally in (nothing, RunningMetrics(CPU, settings=TrialSettings(), task="regression")):
+        with pytest.raises(ValueError, match="no batch"):
+            tally.compute()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torchvision import models
 
 from conftest import make_pictures
-from trainables import features
+from trainables import arithmetic, features
 from trainables.data import passes
 from trainables.data.loaders import Views
 from trainables.data.pixels import build_store
@@ -45,8 +45,10 @@ BASE = TrialSettings(
 BF16_NOISE = 0.02
 
 
-def pictures(folder: Path, *, seed: int = 0) -> PixelStore:
-    counts = {"train/a": 7, "train/b": 7, "val/a": 4, "val/b": 3}
+COUNTS = {"train/a": 7, "train/b": 7, "val/a": 4, "val/b": 3}
+
+
+def pictures(folder: Path, *, seed: int = 0, counts: dict[str, int] = COUNTS) -> PixelStore:
     root = make_pictures(folder / "pictures", counts, size=(40, 48), seed=seed)
     catalog = read_catalog(DataSettings(source="folder", path=str(root)), base=root)
     return build_store(catalog, short_side=32, cache=folder / "cache", on_bad_image="error")
@@ -154,6 +156,19 @@ def test_a_shallower_boundary_is_started_from(
         raise AssertionError("it looked at the pictures again")
 
     monkeypatch.setattr(features.Views, "__getitems__", no_pictures)
+    assert run(deep, store, tmp_path / "both") == alone
+
+
+def test_large_pictures_give_the_same_bits_from_a_shallower_boundary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network sees 8 pictures of 224 px at a time, and as many of the smaller maps that a shallower trial left."""
+    store = pictures(tmp_path, counts={"train/a": 12, "train/b": 12, "val/a": 1, "val/b": 1})
+    for module in (passes, features):
+        monkeypatch.setattr(module, "CHUNK", 32)
+    deep = dataclasses.replace(BASE, model="squeezenet1_1", image_size=224, freeze="fire6", epochs=1)
+    alone = run(deep, store, tmp_path / "alone")
+    run(dataclasses.replace(deep, freeze="fire5"), store, tmp_path / "both")
     assert run(deep, store, tmp_path / "both") == alone
 
 
@@ -282,11 +297,18 @@ def test_rows_of_another_version_are_not_taken(
     assert len(kept(tmp_path)) == 2 * len(before)
 
 
-def test_rows_of_other_arithmetic_are_not_taken(store: PixelStore, tmp_path: Path) -> None:
+def test_rows_of_other_arithmetic_are_not_taken(
+    store: PixelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = dataclasses.replace(BASE, freeze="layer3")
     run(settings, store, tmp_path)
     other = dataclasses.replace(settings, precision="bf16")
     assert run(other, store, tmp_path) == run(other, store, tmp_path / "empty")
+    before = kept(tmp_path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(arithmetic, "cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
+        run(settings, store, tmp_path)
+    assert kept(tmp_path) > before, "another processor, other bits"
     torch.set_num_threads(2)
     before = kept(tmp_path)
     run(settings, store, tmp_path)

@@ -226,6 +226,18 @@ def test_every_setting_is_documented(record):
             f"{SMALL}  optimizer: [adamw, adam]\ntrial: {{nesterov: true}}\n",
             "trial.nesterov: does nothing with optimizer adamw or adam",
         ),
+        (
+            f"{SMALL}trial: {{optimizer: rprop, schedule: cosine}}\n",
+            "trial.schedule: does nothing with optimizer rprop",
+        ),
+        (
+            f"{SMALL}trial: {{optimizer: rprop, warmup_epochs: 2}}\n",
+            "trial.warmup_epochs: does nothing with optimizer rprop",
+        ),
+        (
+            f"{SMALL}  schedule: [step, cosine]\ntrial: {{optimizer: rprop}}\n",
+            "space.schedule: does nothing with optimizer rprop",
+        ),
         (f"{SMALL}trial: {{schedule: constant, gamma: 0.1}}\n", "trial.gamma: does nothing with schedule constant"),
         (
             f"{SMALL}  loss: [auto, focal]\nsearch: {{metric: val_loss}}\n",
@@ -262,6 +274,7 @@ def test_advice(load, text, line):
         "trial: {optimizer: lbfgs, weight_decay: 0, layer_decay: 1, clip_grad_norm: 0.0, nesterov: false}\n",
         "  loss: [auto, cross_entropy]\nsearch: {metric: val_loss}\n",  # one and the same
         "  weight_decay: [0, 0.1]\ntrial: {loss: focal, label_smoothing: 0}\nsearch: {metric: val_loss}\n",
+        "  eta_plus: [1.1, 1.2]\ntrial: {optimizer: rprop, schedule: constant, warmup_epochs: 0}\n",
     ],
 )
 def test_advice_is_silent_where_conditions_are_right(load, text):

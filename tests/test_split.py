@@ -83,7 +83,7 @@ def test_a_training_step_through_the_rest_is_one_through_the_whole(name: str) ->
         model = built(name)
         freeze(model, len(model.facts.stages) - 1)
         anatomy = Anatomy(model.network, model.facts)
-        training_mode(model, freeze_batchnorm=True)
+        training_mode(model)
         size = max(model.facts.min_size, 64)
         pictures = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1))
         with seeded(3, "step"):
@@ -91,7 +91,7 @@ def test_a_training_step_through_the_rest_is_one_through_the_whole(name: str) ->
                 with torch.no_grad():
                     model.network.eval()
                     features = anatomy.part(model.network, 0, model.frozen)(pictures)
-                    training_mode(model, freeze_batchnorm=True)
+                    training_mode(model)
                 outputs = anatomy.rest(model.network, model.frozen, training=True)(features)
             else:
                 outputs = model.network(pictures)

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -16,12 +17,14 @@ from reports.answers import winner_file
 from reports.modelfile import DESCRIPTION, WEIGHTS, Description, read_description
 from reports.starting_weights import weights_here
 from reports.sweep import Sweep
-from trainables.errors import UserError
+from trainables.data.store import PixelStore, StoreWriter
+from trainables.errors import TrialError, UserError
 from trainables.files import file_digest, write_json
 from trainables.models.build import Model, build_model
 from trainables.models.exported import find_exported
 from trainables.models.weights import Weights, resolve_weights
 from trainables.settings import TrialSettings
+from trainables.training.trainer import Trainer
 from tuning.revise import Revision, revise
 from tuning.setup import _keep_exported, create_sweep, open_sweep
 from tuning.spec_file import load_spec
@@ -104,6 +107,51 @@ def test_the_same_classes_go_on_with_their_head(best, tmp_path):
         assert [name for name, tensor in state(best).items() if not torch.equal(own[name], tensor)] == []
 
 
+@pytest.mark.parametrize(
+    ("said", "task", "loss", "taken"),
+    [
+        ({"scores": "softmax", "task": "classification"}, "classification", "bce", True),
+        ({"scores": "softmax", "task": "classification"}, "multilabel", "bce", False),
+        ({"scores": "sigmoid", "task": "multilabel"}, "classification", "bce", False),
+        ({"scores": "identity", "task": "regression"}, "regression", "huber", True),
+        ({"scores": "identity", "task": "regression"}, "regression", "poisson_nll", False),
+        ({"scores": "exp", "task": "regression"}, "regression", "auto", False),
+        ({"scores": "exp", "task": "regression"}, "regression", "poisson_nll", True),
+    ],
+)
+def test_a_head_is_taken_where_its_outputs_mean_the_same(said, task, loss, taken, best, tmp_path):
+    _describe(best, **said)
+    resolved = resolve_weights("runs/first", MODEL, base=tmp_path, classes=CLASSES)
+    assert f"where a trial's outputs mean the same ({said['task']}, {said['scores']})" in resolved.note
+    assert resolved.for_trial(loss, task=task).head == taken
+    draw = np.random.default_rng(0)
+    with StoreWriter(tmp_path) as writer:
+        for number in range(4):
+            target = number % 3 if task == "classification" else (1.0, 0.0, float(number))
+            pixels = draw.integers(0, 256, (3, 28, 28), dtype=np.uint8)
+            writer.add(pixels, name=str(number), target=target, split="train" if number < 3 else "val")
+        writer.seal(task=task, classes=CLASSES, channels=3, short_side=28, fingerprint="0")
+    trainer = Trainer.build(
+        TrialSettings(model=MODEL, image_size=28, center_crop=1.0, loss=loss),
+        store=PixelStore.open(tmp_path),
+        data_seed=0,
+        weights=resolved,
+        device=torch.device("cpu"),
+    )
+    assert ("head.weight" in trainer.model.load_report.matched) == taken
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("tanh", "auto"), ("tanh", "relu"), ("auto", "tanh")])
+def test_weights_for_another_activation_are_refused(theirs, ours, best, tmp_path):
+    _describe(best, activation=theirs)
+    resolved = resolve_weights("runs/first", MODEL, base=tmp_path, classes=CLASSES)
+    assert ("for activation tanh" in resolved.note) == (theirs == "tanh")
+    with pytest.raises(TrialError, match="the starting weights are of a network with activation"):
+        build(resolved, activation=ours)
+    build(resolved, activation=theirs)
+    build(dataclasses.replace(resolved, activation=None), activation=ours)  # a record of a former version
+
+
 def test_another_size_and_other_channels_are_no_hindrance(best, tmp_path):
     resolved = resolve_weights("runs/first", MODEL, base=tmp_path)
     grey = build_model(TrialSettings(model=MODEL, image_size=64), classes=2, channels=1, weights=resolved)
@@ -144,6 +192,7 @@ def _describe(best: Path, **changes: object) -> None:
         ),
         (lambda best: _describe(best, architecture=None), "no description of an exported model"),
         (lambda best: _describe(best, classes="ants"), "no description"),
+        (lambda best: _describe(best, scores=3), "no description"),
         (lambda best: _describe(best, sha256="0" * 64), "not the weights that the exported model's description names"),
         (lambda best: (best / DESCRIPTION).write_text("[]"), "no description"),
         (lambda best: (best / DESCRIPTION).write_text("{"), "cannot be read"),

@@ -34,7 +34,7 @@ from trainables.models.resident import Resident
 from trainables.settings import TrialSettings
 
 # Goes up whenever the same key would stand for other numbers.
-FORMAT = 3
+FORMAT = 4
 
 Batch = tuple[Tensor, Tensor]
 
@@ -167,7 +167,7 @@ class Shared:
             return views.flip(-1) if which.view == MIRRORED else views
         start, rows = self._start(which, wanted)
         with torch.no_grad(), self._arithmetic.autocast():
-            return forwarded(self._part(start, which.stages), rows)
+            return forwarded(self._part(start, which.stages), rows, side=self._settings.image_size)
 
     def _start(self, which: _Rows, wanted: range) -> tuple[int, Tensor]:
         for start in reversed(range(1, which.stages)):

@@ -74,6 +74,11 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Whether it is a GPU that can take TF32, with 10 bits of mantissa, for fp32."""
+    return device.type == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """The processor's feature flags as Linux lists them; empty elsewhere."""

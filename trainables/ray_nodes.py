@@ -15,6 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def store_here(path: str, *, fingerprint: str, offer: str) -> Path:
     """The driver's store of decoded pictures, as a folder that this node sees.
 
     Raises:
-        OSError: it did not arrive whole.
+        OSError: the driver's machine could not read it, or it did not arrive whole.
         UserError: this node's cache cannot be written.
     """
 
@@ -102,7 +103,9 @@ def _here(seen: Path, *, kind: str, whole: Callable[[Path], bool], offer: str) -
     copy = kind_folder(cache_folder(), kind) / seen.name
     if whole(copy):
         return copy
-    with writing(cache_folder()), locked(copy):
+    with ExitStack() as held:
+        with writing(cache_folder()):
+            held.enter_context(locked(copy))
         if not whole(copy):
             _fetch(seen.name, copy, whole=whole, offer=offer)
     return copy
@@ -110,24 +113,36 @@ def _here(seen: Path, *, kind: str, whole: Callable[[Path], bool], offer: str) -
 
 def _fetch(name: str, copy: Path, *, whole: Callable[[Path], bool], offer: str) -> None:
     files: Any = ray.get_actor(offer)
+    cache = cache_folder()
     unfinished = copy.with_name(f".{copy.name}.partial")  # as `trainables.data.cache` knows unfinished work
     shutil.rmtree(unfinished, ignore_errors=True)
     listing = ray.get(files.listing.remote(name))
-    make_room_for_pixels(cache_folder(), needed_bytes=sum(listing.values()))
-    unfinished.mkdir()
+    make_room_for_pixels(cache, needed_bytes=sum(listing.values()))
+    with writing(cache):
+        unfinished.mkdir()
     try:
         for file, size in listing.items():
-            with (unfinished / Path(file).name).open("xb") as written:
-                for piece in _pieces(files, name, file, size):
-                    written.write(piece)
-                written.flush()
-                os.fsync(written.fileno())
+            _write(unfinished / Path(file).name, _pieces(files, name, file, size), cache=cache)
         if not whole(unfinished):
             raise OSError(f"{name} did not arrive whole from the driver's machine")
-        shutil.rmtree(copy, ignore_errors=True)
-        unfinished.rename(copy)
+        with writing(cache):
+            shutil.rmtree(copy, ignore_errors=True)
+            unfinished.rename(copy)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(path: Path, pieces: Iterator[bytes], *, cache: Path) -> None:
+    """Writes a file as its pieces arrive; one that does not arrive is no fault of the cache's."""
+    with ExitStack() as opened:
+        with writing(cache):
+            file = opened.enter_context(path.open("xb"))
+        for piece in pieces:
+            with writing(cache):
+                file.write(piece)
+        with writing(cache):
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _pieces(files: Any, name: str, file: str, size: int) -> Iterator[bytes]:

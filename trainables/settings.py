@@ -90,7 +90,8 @@ class TrialSettings:
             "Starting weights: `auto` (ImageNet where they can be had, else random), `imagenet`, `none`, or the path"
             " of a state dict (`.pth`, `.safetensors`), of an exported model's folder (`runs/NAME/best`) or of a"
             " sweep's (`runs/NAME`: its best). What fits is taken, the rest is told; the head is taken only from an"
-            " exported model of the very same classes."
+            " exported model of the very same classes whose outputs mean the same (those of `poisson_nll` are"
+            " logarithms)."
         ),
     ] = "auto"
     init: Annotated[
@@ -166,7 +167,8 @@ class TrialSettings:
         Doc(
             "Mean and deviation that are taken off and divided by: `auto` (those of the model's ImageNet weights),"
             " `imagenet` (the usual ones), `half` (0.5 and 0.5), `data` (measured on the training pictures), or `none`"
-            " (values stay 0 to 1). They go into the exported model."
+            " (values stay 0 to 1). They go into the exported model. GoogLeNet and Inception bring a normalisation"
+            " of their own in colour, which `auto` allows for."
         ),
     ] = "auto"
     freeze: Annotated[
@@ -254,11 +256,17 @@ class TrialSettings:
         Schedule,
         Doc(
             "How the learning rate moves: `step`, `multistep`, `exponential` and `cosine` from epoch to epoch,"
-            " `one_cycle` from batch to batch, `plateau` after epochs without a lower validation loss."
+            " `one_cycle` from batch to batch (momentum stays as it is), `plateau` after epochs without a lower"
+            " validation loss. Not with `rprop`, whose steps find their size themselves."
         ),
     ] = "step"
     warmup_epochs: Annotated[
-        int, Ge(0), Doc("Epochs in which the rate first rises from batch to batch, linearly; the schedule follows.")
+        int,
+        Ge(0),
+        Doc(
+            "Epochs in which the rate first rises from batch to batch, linearly; the schedule follows. Not with"
+            " `rprop`."
+        ),
     ] = 0
     step_size: Annotated[int, Ge(1), Doc("Epochs between two falls of the `step` schedule.")] = 7
     milestones: Annotated[

@@ -1,7 +1,8 @@
-"""What fits which task: its losses and its metrics, the first of each being the default.
+"""What fits which task: its losses and its metrics, the first of each being the default, and what outputs mean.
 
     loss_for("auto", task="regression")            # "mse"
     metric_for("auto", task="multilabel")          # "val_map"
+    scores_for("poisson_nll", task="regression")   # "exp"
 
 Importing this module imports no torch.
 """
@@ -22,6 +23,7 @@ Metric = Literal[
     "val_r2",
     "val_loss",
 ]
+Scores = Literal["softmax", "sigmoid", "identity", "exp"]
 LOSSES_OF: dict[Task, tuple[str, ...]] = {
     "classification": ("cross_entropy", "nll", "bce", "multi_margin", "focal", "kl_div", "mse", "l1"),
     "multilabel": ("bce", "multilabel_margin", "multilabel_soft_margin"),
@@ -62,3 +64,10 @@ def loss_for(loss: str, *, task: Task) -> str:
 def metric_for(metric: Metric | Literal["auto"], *, task: Task) -> Metric:
     """The metric that a setting stands for, `auto` resolved. Whether it fits the task is not checked."""
     return METRICS_OF[task][0] if metric == "auto" else metric
+
+
+def scores_for(loss: str, *, task: Task) -> Scores:
+    """What turns a network's outputs into probabilities, or into numbers in the targets' units."""
+    if task == "regression":
+        return "exp" if loss == "poisson_nll" else "identity"
+    return "softmax" if task == "classification" else "sigmoid"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 500  # combinations of one check; what is wrong beyond these is told when they are mended
 _NOT_LBFGS = tuple(name for name in get_args(Optimizer) if name not in ("lbfgs", "sparse_adam"))
+_NOT_RPROP = tuple(name for name in get_args(Optimizer) if name not in ("rprop", "sparse_adam"))
 _ADAMS = ("adam", "adamw", "adamax", "nadam", "radam")
 # A setting that only works with some values of another.
 _ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
@@ -55,6 +56,8 @@ _ONLY_WITH: dict[str, tuple[str, tuple[Value, ...]]] = {
     "history_size": ("optimizer", ("lbfgs",)),
     "line_search": ("optimizer", ("lbfgs",)),
     "clip_grad_norm": ("optimizer", _NOT_LBFGS),
+    "schedule": ("optimizer", _NOT_RPROP),
+    "warmup_epochs": ("optimizer", _NOT_RPROP),
     "step_size": ("schedule", ("step",)),
     "milestones": ("schedule", ("multistep",)),
     "gamma": ("schedule", ("step", "multistep", "exponential", "plateau")),
@@ -185,7 +188,7 @@ def _unused(spec: "Spec") -> list[str]:
 
 def _is_off(name: str, value: Value) -> bool:
     """Whether a setting asks for nothing: nobody misses it where it has no effect."""
-    return value in (0, "none", "auto") or (name in ("head_lr_factor", "layer_decay") and value == 1)
+    return value in (0, "none", "auto", "constant") or (name in ("head_lr_factor", "layer_decay") and value == 1)
 
 
 def _meant(spec: "Spec", name: str, value: Value) -> Value:

@@ -114,11 +114,14 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey (modes I;16, I;16B, and I where Pillow widened it) to 8 bits, 65535 to 255."""
+    """16-bit grey (modes I;16, I;16B, and I where Pillow widened it) to 8 bits, 65535 to 255, on white."""
     wide = np.asarray(image)
     if wide.size and (wide.min() < 0 or wide.max() > 65535):
         raise BadPictureError("32-bit pixels have no agreed range; convert it to 8 or 16 bits")
-    return Image.fromarray(np.rint(wide / 257).astype(np.uint8))
+    pixels = np.rint(wide / 257).astype(np.uint8)
+    if "transparency" in image.info:  # the one grey that is clear, of a PNG
+        pixels[wide == image.info["transparency"]] = 255
+    return Image.fromarray(pixels)
 
 
 def _shrunk(frame: Frame, image: Image.Image, short_side: int) -> Image.Image:

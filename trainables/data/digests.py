@@ -1,4 +1,4 @@
-"""What a file contains, as a SHA-256, computed once and remembered by size and time of change.
+"""What a file contains, as a SHA-256, computed once and remembered by size and times of change.
 
 digests = Digests(cache, root)
 digests.known("train/ants/1.jpg")          # None the first time
@@ -14,7 +14,7 @@ from pathlib import Path
 from trainables.data.cache import kind_folder, writing
 from trainables.files import replaced
 
-# A file may change again within the clock's resolution and keep its time; so recent a one is not remembered.
+# A file may change again within the clock's resolution and keep its times; so recent a one is not remembered.
 SETTLED_NS = 2_000_000_000
 UNREADABLE = "unreadable"
 
@@ -38,7 +38,7 @@ class Digests:
         """The remembered digest of a file that has not changed since; `None` when it must be computed."""
         entry = self._remembered.get(name)
         try:
-            return entry[2] if entry and tuple(entry[:2]) == self._stamp(name) else None
+            return entry[-1] if entry and entry[:-1] == self._stamp(name) else None
         except OSError:
             return None
 
@@ -49,7 +49,7 @@ class Digests:
             digest = content_digest((self._root / name).read_bytes())
         except OSError:  # decoding it comes next and says why
             return UNREADABLE
-        if time.time_ns() - stamp[1] > SETTLED_NS:
+        if time.time_ns() - max(stamp[1:]) > SETTLED_NS:
             self._remembered[name] = (*stamp, digest)
             self._changed = True
         return digest
@@ -64,15 +64,19 @@ class Digests:
             temporary.write_text(json.dumps(document), encoding="ascii")
         self._changed = False
 
-    def _stamp(self, name: str) -> tuple[int, int]:
+    def _stamp(self, name: str) -> tuple[int, int, int]:
+        """Size, time of its content's change, which anybody can set, and time of its inode's, which nobody can."""
         facts = (self._root / name).stat()
-        return facts.st_size, facts.st_mtime_ns
+        return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def _read(path: Path) -> dict[str, tuple[int, int, str]]:
+def _read(path: Path) -> dict[str, tuple[int, int, int, str]]:
     """What was remembered; nothing where the file is missing or damaged, for it can all be computed again."""
     try:
         files = json.loads(path.read_text(encoding="ascii"))["files"]
-        return {str(name): (int(size), int(changed), str(digest)) for name, (size, changed, digest) in files.items()}
+        return {
+            str(name): (int(size), int(changed), int(touched), str(digest))
+            for name, (size, changed, touched, digest) in files.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from trainables.data.catalog import SPLITS, Catalog
+from trainables.data.digests import UNREADABLE
 from trainables.wording import counted
 
 
@@ -15,7 +16,8 @@ def duplicates(catalog: Catalog, digests: Iterable[str]) -> list[str]:
     """A line for each kind of trouble that pictures of the same content make."""
     same: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
-        same[digest].append(index)
+        if digest != UNREADABLE:
+            same[digest].append(index)
     groups = [[catalog.pictures[index] for index in indices] for indices in same.values() if len(indices) > 1]
     lines = []
     across = [group for group in groups if len({picture.split for picture in group}) > 1]

@@ -28,11 +28,15 @@ from trainables.data.digests import content_digest
 
 KIND = "features"
 CHUNK = 32
+# Chunks that a pass keeps mapped into memory. A process may have 65,530 maps (vm.max_map_count) and several passes.
+MAPPED = 4096
 # Whoever is at work on a chunk may have been stopped: after so long without progress, others do it as well.
 PATIENCE_S = 120.0
 _LOOK_AGAIN_S = 0.02
 _HEADER = "tuneyard"
 _TRIES = 3
+# What a file that is not what it should be raises, and memory that takes no more maps.
+_UNREADABLE = (OSError, RuntimeError, SafetensorError, KeyError, ValueError, TypeError)
 
 Compute = Callable[[range], Tensor]
 
@@ -49,7 +53,8 @@ class Pass:
         self._digest = content_digest(json.dumps({**key, "chunk": CHUNK}, sort_keys=True).encode())
         self._rows = rows
         self._compute = compute
-        self._chunks: list[_Chunk | None] = [None] * -(-rows // CHUNK)
+        self._sound: set[int] = set()  # chunks that were found, and read whole once
+        self._mapped: dict[int, _Chunk] = {}  # as many of them as `MAPPED`
         self.folder = cache / KIND / self._digest[:32]
 
     def complete(self) -> bool:
@@ -83,18 +88,16 @@ class Pass:
     def take(self, places: Sequence[int]) -> Tensor:
         """The rows at these places, [len(places), …], in the memory format they were computed in; `fill` comes first.
 
-        KeyError for a row that nobody has computed.
+        What was there and is no more is computed again. KeyError for a row that nobody has computed.
         """
-        chunks = self._chunks
         found = []
         for place in places:
-            chunk = chunks[place // CHUNK]
-            if chunk is None:
+            number = place // CHUNK
+            if number not in self._sound:
                 raise KeyError(place)
+            chunk = self._find(number) or self._make(number)
             found.append(chunk.rows[place % CHUNK])
-        first = chunks[places[0] // CHUNK]
-        assert first is not None
-        return first.in_format(torch.stack(found))
+        return chunk.in_format(torch.stack(found))
 
     def chunk(self, wanted: range) -> Tensor | None:
         """The rows of one whole chunk, if somebody has computed them."""
@@ -120,22 +123,30 @@ class Pass:
         return made
 
     def _missing(self) -> list[int]:
-        return [number for number in range(len(self._chunks)) if self._find(number) is None]
+        numbers = range(-(-self._rows // CHUNK))
+        return [number for number in numbers if number not in self._sound and self._find(number) is None]
 
     def _find(self, number: int) -> "_Chunk | None":
-        if self._chunks[number] is None:
-            self._chunks[number] = _read(self._path(number), digest=self._digest, rows=self._range(number))
-        return self._chunks[number]
+        if number in self._mapped:
+            return self._mapped[number]
+        rows, known = self._range(number), number in self._sound
+        chunk = _read(self._path(number), digest=self._digest, rows=rows, known=known)
+        return self._keep(number, chunk) if chunk else None
 
-    def _make(self, number: int) -> None:
+    def _keep(self, number: int, chunk: "_Chunk") -> "_Chunk":
+        self._sound.add(number)
+        if len(self._mapped) < MAPPED:
+            self._mapped[number] = chunk
+        return chunk
+
+    def _make(self, number: int) -> "_Chunk":
         started = time.perf_counter()
         chunk = _Chunk.of(self._compute(self._range(number)))
         seconds = time.perf_counter() - started
         with writing(self._cache):
             _write(chunk, self._path(number), digest=self._digest, start=self._range(number).start, seconds=seconds)
         # From the file from here on, so that the memory is the system's to take back.
-        self._chunks[number] = None
-        self._chunks[number] = self._find(number) or chunk
+        return self._find(number) or self._keep(number, chunk)
 
     def _range(self, number: int) -> range:
         return range(number * CHUNK, min((number + 1) * CHUNK, self._rows))
@@ -172,21 +183,23 @@ def seconds_and_bytes(folder: Path) -> tuple[float, int]:
             size += path.stat().st_size
             with safe_open(path, framework="pt") as file:
                 seconds += float(json.loads(file.metadata()[_HEADER])["seconds"])
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        except _UNREADABLE:
             continue
     return seconds, size
 
 
-def _read(path: Path, *, digest: str, rows: range) -> _Chunk | None:
-    """A chunk, mapped into memory; None where there is none, or it is not what was written for this key and place."""
+def _read(path: Path, *, digest: str, rows: range, known: bool) -> _Chunk | None:
+    """A chunk, mapped into memory; None where there is none, or it is not what was written for this key and place.
+
+    One that is `known` is not compared with its checksum again.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()[_HEADER])
             chunk = _Chunk(file.get_tensor("rows"), channels_last=bool(header["channels_last"]))
-        fits = [header["key"], header["start"], len(chunk.rows)] == [digest, rows.start, len(rows)] and header[
-            "checksum"
-        ] == chunk.checksum()
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        fits = [header["key"], header["start"], len(chunk.rows)] == [digest, rows.start, len(rows)]
+        fits = fits and (known or header["checksum"] == chunk.checksum())
+    except _UNREADABLE:
         return None
     return chunk if fits else None
 

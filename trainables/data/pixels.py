@@ -26,7 +26,7 @@ from trainables.errors import UserError
 from trainables.files import flush_folder
 
 # Goes up whenever the same files would give other pixels or another layout.
-FORMAT = 2
+FORMAT = 3
 # How much is read back when a store is found: all of a small one, an even sample of a large one.
 CHECKED_BYTES = 256 * 2**20
 LISTED = 10

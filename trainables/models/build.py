@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from trainables.data.catalog import Task
+from trainables.errors import TrialError
 from trainables.models import zoo
 from trainables.models.freezing import freeze
 from trainables.models.heads import adapt_first_conv, replace_head
@@ -65,7 +66,7 @@ def build_model(
     weights: Weights,
     task: Task = "classification",
 ) -> Model:
-    """The model of a trial, on the CPU, in train mode. UserError as `check_model_settings` and `load_weights`.
+    """The model of a trial, on the CPU, in train mode.
 
     Args:
         settings: which model, and how it starts.
@@ -73,8 +74,13 @@ def build_model(
         channels: of the pictures.
         weights: the starting weights, resolved.
         task: outputs that may be negative are wanted by all but `classification`, so what clips them is taken out.
+
+    Raises:
+        UserError: as `check_model_settings` and `load_weights`.
+        TrialError: the weights are for another activation.
     """
     zoo.check_model_settings(settings)
+    _check_activation(settings, weights)
     facts = zoo.facts(settings.model)
     with seeded(settings.seed, "network"):
         network = bare_network(facts, image_size=settings.image_size, channels=channels, activation=settings.activation)
@@ -90,6 +96,12 @@ def build_model(
     model = Model(network, facts, 0, settings.freeze_batchnorm, report, init_report)
     freeze(model, zoo.frozen_stages(facts, settings.freeze))
     return model
+
+
+def _check_activation(settings: TrialSettings, weights: Weights) -> None:
+    theirs, ours = ("relu" if name == "auto" else name for name in (weights.activation or "auto", settings.activation))
+    if weights.activation is not None and theirs != ours:
+        raise TrialError(f"the starting weights are of a network with activation {theirs}, and this one has {ours}")
 
 
 def _initialise(network: nn.Module, facts: ModelFacts, settings: TrialSettings, *, loaded: set[str]) -> InitReport:

@@ -2,6 +2,7 @@
 
     exported = find_exported(Path("runs/bees"), model="resnet18")        # or runs/bees/best
     exported.path, exported.classes                                     # …/best/model.safetensors, ("ants", "bees")
+    exported.scores, exported.activation                                # "softmax", "auto"
 
 What is read of `model.json` is checked as a stranger's.
 """
@@ -18,15 +19,21 @@ from trainables.models.download import reason
 _DESCRIPTION, _WEIGHTS = "model.json", "model.safetensors"
 _BEST = "best"  # where a sweep's folder has its exported model
 _LARGEST_DESCRIPTION = 64 * 2**20
+# What models exported before there was a choice do not say.
+_FORMER = {"task": "classification", "scores": "softmax", "activation": "auto"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The file of weights, its SHA-256, and the classes that its head tells apart, in their order."""
+    """The file of weights, its SHA-256, the classes that its head tells apart, in their order, and what is as in a
+    `model.json`: the task, what turns outputs into `scores`, and the network's activation."""
 
     path: Path
     digest: str
     classes: tuple[str, ...]
+    task: str
+    scores: str
+    activation: str
 
 
 def find_exported(folder: Path, *, model: str) -> Exported:
@@ -37,9 +44,11 @@ def find_exported(folder: Path, *, model: str) -> Exported:
     """
     place = exported_in(folder)
     document = _read(place / _DESCRIPTION)
-    architecture, classes, digest = (document.get(name) for name in ("architecture", "classes", "sha256"))
-    if not isinstance(architecture, str) or not isinstance(classes, list) or not isinstance(digest, str):
+    texts = [{**_FORMER, **document}.get(name) for name in ("architecture", "sha256", *_FORMER)]
+    classes = document.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(text, str) for text in texts):
         raise _unfit(place / _DESCRIPTION, "no description of an exported model")
+    architecture, digest, *outputs = map(str, texts)
     if architecture != model:
         raise UserError(
             f"the exported model is of another architecture than {model}",
@@ -55,7 +64,7 @@ def find_exported(folder: Path, *, model: str) -> Exported:
         raise _unfit(path, f"the weights of the exported model cannot be read ({reason(error)})") from error
     if found != digest:
         raise _unfit(path, "not the weights that the exported model's description names")
-    return Exported(path, found, tuple(str(name) for name in classes))
+    return Exported(path, found, tuple(str(name) for name in classes), *outputs)
 
 
 def exported_in(folder: Path) -> Path:

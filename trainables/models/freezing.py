@@ -1,12 +1,12 @@
 """Which part of a model is trained: freeze its first stages, thaw them, and know what can change.
 
     freeze(model, 3)                                    # the first three stages of model.facts.stages
-    training_mode(model, freeze_batchnorm=True)         # the rest in train mode, the frozen stages in eval mode
+    training_mode(model)                                # the rest in train mode, the frozen stages in eval mode
     optimizer = SGD(parameter_groups(model, lr=0.01, head_lr_factor=10, weight_decay=0))
     snapshot = {name: state[name] for name in trainable_names(model)}
 
-Frozen means still: no gradients, BatchNorm normalises by its running statistics and they do not move, dropout is
-off. With `freeze_batchnorm=False` frozen BatchNorm layers work on the batch and their statistics move, as in
+Frozen means still: no gradients, BatchNorm normalises by its running statistics and they do not move, dropout is off.
+With the model's `freeze_batchnorm` False, frozen BatchNorm layers work on the batch and their statistics move, as in
 tutorials that only clear `requires_grad`; their weights stay frozen all the same.
 """
 
@@ -40,14 +40,13 @@ def thaw(model: "Model") -> None:
     freeze(model, 0)
 
 
-def training_mode(model: "Model", *, freeze_batchnorm: bool) -> None:
+def training_mode(model: "Model") -> None:
     """Put the network in train mode, but what is frozen in eval mode (see the module's text)."""
-    model.freeze_batchnorm = freeze_batchnorm
     model.network.train()
     for part in _parts(model, model.frozen):
         if isinstance(part, nn.Module):
             for module in part.modules():
-                module.training = isinstance(module, _BatchNorm) and not freeze_batchnorm
+                module.training = isinstance(module, _BatchNorm) and not model.freeze_batchnorm
 
 
 def trainable_names(model: "Model") -> set[str]:

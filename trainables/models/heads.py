@@ -6,8 +6,10 @@
     adapt_first_conv(network, facts, channels=1)
 
 A first convolution made for colour takes grey pictures with the sum of its weights over the colours: a grey picture
-then gives what its copy in three equal channels gave, if both are normalised alike. The other way round, a
-convolution made for grey is spread evenly over the colours. Bias, stride, padding and the like stay as they are.
+then gives what its copy in three equal channels gave, if both reach the convolution with the same numbers. (GoogLeNet
+and Inception normalise colour once more themselves, and grey not: theirs are the same with `normalize: auto` alone.)
+The other way round, a convolution made for grey is spread evenly over the colours. Bias, stride, padding and the like
+stay as they are.
 """
 
 import torch

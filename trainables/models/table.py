@@ -41,8 +41,6 @@ class ModelFacts:
     head: str  # path of the final layer (Linear, or Conv2d in SqueezeNet)
     first_conv: str  # path of the convolution that sees the picture
     image_size: int  # what the ImageNet weights were made for
-    resize_size: int  # their validation resizes the shorter side to this before the centre crop
-    interpolation: str  # "bilinear" | "bicubic": how it resizes
     min_size: int  # smallest picture the network can take
     size_multiple: int  # the side must be a multiple of this
     mean: tuple[float, ...]
@@ -69,26 +67,22 @@ def _family(
     size_multiple: int = 1,
     aux_heads: tuple[str, ...] = (),
     rescales_input: bool = False,
-    interpolation: str = "bilinear",
     has_dropout: bool = False,
     clipped: str = "",
     own: bool = False,
     variants: dict[str, dict],
 ) -> dict[str, ModelFacts]:
-    """The models of one family. A variant gives `size=(image_size, resize_size)` and what differs in it."""
+    """The models of one family. A variant gives its `size`, which is `image_size`, and what differs in it."""
     models = {}
     for name, variant in variants.items():
         layout = variant.get("stages", stages) or {}
-        image_size, resize_size = variant["size"]
         models[name] = ModelFacts(
             name=name,
             family=family,
             stages=tuple(Stage(stage, tuple(modules.split())) for stage, modules in layout.items()),
             head=head,
             first_conv=first_conv,
-            image_size=image_size,
-            resize_size=resize_size,
-            interpolation=variant.get("interpolation", interpolation),
+            image_size=variant["size"],
             min_size=variant.get("min_size", min_size),
             size_multiple=variant.get("size_multiple", size_multiple),
             mean=variant.get("mean", _IMAGENET_MEAN),
@@ -152,11 +146,11 @@ MODELS: dict[str, ModelFacts] = {
         head="fc",
         first_conv="conv1",
         variants={
-            "resnet18": {"size": (224, 256)},
-            "resnet34": {"size": (224, 256)},
-            "resnet50": {"size": (224, 232)},
-            "resnet101": {"size": (224, 232)},
-            "resnet152": {"size": (224, 232)},
+            "resnet18": {"size": 224},
+            "resnet34": {"size": 224},
+            "resnet50": {"size": 224},
+            "resnet101": {"size": 224},
+            "resnet152": {"size": 224},
         },
     ),
     **_family(
@@ -165,9 +159,9 @@ MODELS: dict[str, ModelFacts] = {
         head="fc",
         first_conv="conv1",
         variants={
-            "resnext50_32x4d": {"size": (224, 232)},
-            "resnext101_32x8d": {"size": (224, 232)},
-            "resnext101_64x4d": {"size": (224, 232)},
+            "resnext50_32x4d": {"size": 224},
+            "resnext101_32x8d": {"size": 224},
+            "resnext101_64x4d": {"size": 224},
         },
     ),
     **_family(
@@ -175,7 +169,7 @@ MODELS: dict[str, ModelFacts] = {
         stages=_RESNET,
         head="fc",
         first_conv="conv1",
-        variants={"wide_resnet50_2": {"size": (224, 232)}, "wide_resnet101_2": {"size": (224, 232)}},
+        variants={"wide_resnet50_2": {"size": 224}, "wide_resnet101_2": {"size": 224}},
     ),
     **_family(
         "alexnet",
@@ -185,7 +179,7 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="features.0",
         min_size=63,
         has_dropout=True,
-        variants={"alexnet": {"size": (224, 256)}},
+        variants={"alexnet": {"size": 224}},
     ),
     **_family(
         "vgg",
@@ -194,10 +188,10 @@ MODELS: dict[str, ModelFacts] = {
         min_size=32,
         has_dropout=True,
         variants={
-            "vgg11": {"size": (224, 256), "stages": _vgg(2, 5, 10, 15, 20)},
-            "vgg13": {"size": (224, 256), "stages": _vgg(4, 9, 14, 19, 24)},
-            "vgg16": {"size": (224, 256), "stages": _vgg(4, 9, 16, 23, 30)},
-            "vgg19": {"size": (224, 256), "stages": _vgg(4, 9, 18, 27, 36)},
+            "vgg11": {"size": 224, "stages": _vgg(2, 5, 10, 15, 20)},
+            "vgg13": {"size": 224, "stages": _vgg(4, 9, 14, 19, 24)},
+            "vgg16": {"size": 224, "stages": _vgg(4, 9, 16, 23, 30)},
+            "vgg19": {"size": 224, "stages": _vgg(4, 9, 18, 27, 36)},
         },
     ),
     **_family(
@@ -207,10 +201,10 @@ MODELS: dict[str, ModelFacts] = {
         min_size=32,
         has_dropout=True,
         variants={
-            "vgg11_bn": {"size": (224, 256), "stages": _vgg(3, 7, 14, 21, 28)},
-            "vgg13_bn": {"size": (224, 256), "stages": _vgg(6, 13, 20, 27, 34)},
-            "vgg16_bn": {"size": (224, 256), "stages": _vgg(6, 13, 23, 33, 43)},
-            "vgg19_bn": {"size": (224, 256), "stages": _vgg(6, 13, 26, 39, 52)},
+            "vgg11_bn": {"size": 224, "stages": _vgg(3, 7, 14, 21, 28)},
+            "vgg13_bn": {"size": 224, "stages": _vgg(6, 13, 20, 27, 34)},
+            "vgg16_bn": {"size": 224, "stages": _vgg(6, 13, 23, 33, 43)},
+            "vgg19_bn": {"size": 224, "stages": _vgg(6, 13, 26, 39, 52)},
         },
     ),
     **_family(
@@ -221,14 +215,14 @@ MODELS: dict[str, ModelFacts] = {
         clipped="classifier.2",
         variants={
             "squeezenet1_0": {
-                "size": (224, 256),
+                "size": 224,
                 "min_size": 21,
                 "stages": _split(
                     "features", "stem:3 fire2:4 fire3:5 fire4:7 fire5:8 fire6:9 fire7:10 fire8:12 fire9:13"
                 ),
             },
             "squeezenet1_1": {
-                "size": (224, 256),
+                "size": 224,
                 "min_size": 17,
                 "stages": _split(
                     "features", "stem:3 fire2:4 fire3:6 fire4:7 fire5:9 fire6:10 fire7:11 fire8:12 fire9:13"
@@ -249,10 +243,10 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="features.conv0",
         min_size=29,
         variants={
-            "densenet121": {"size": (224, 256)},
-            "densenet161": {"size": (224, 256)},
-            "densenet169": {"size": (224, 256)},
-            "densenet201": {"size": (224, 256)},
+            "densenet121": {"size": 224},
+            "densenet161": {"size": 224},
+            "densenet169": {"size": 224},
+            "densenet201": {"size": 224},
         },
     ),
     **_family(
@@ -275,7 +269,7 @@ MODELS: dict[str, ModelFacts] = {
         aux_heads=("aux1", "aux2"),
         rescales_input=True,
         has_dropout=True,
-        variants={"googlenet": {"size": (224, 256)}},
+        variants={"googlenet": {"size": 224}},
     ),
     **_family(
         "inception_v3",
@@ -299,7 +293,7 @@ MODELS: dict[str, ModelFacts] = {
         aux_heads=("AuxLogits",),
         rescales_input=True,
         has_dropout=True,
-        variants={"inception_v3": {"size": (299, 342)}},
+        variants={"inception_v3": {"size": 299}},
     ),
     **_family(
         "mnasnet",
@@ -308,10 +302,10 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="layers.0",
         has_dropout=True,
         variants={
-            "mnasnet0_5": {"size": (224, 256)},
-            "mnasnet0_75": {"size": (224, 232)},
-            "mnasnet1_0": {"size": (224, 256)},
-            "mnasnet1_3": {"size": (224, 232)},
+            "mnasnet0_5": {"size": 224},
+            "mnasnet0_75": {"size": 224},
+            "mnasnet1_0": {"size": 224},
+            "mnasnet1_3": {"size": 224},
         },
     ),
     **_family(
@@ -323,7 +317,7 @@ MODELS: dict[str, ModelFacts] = {
         head="classifier.1",
         first_conv="features.0.0",
         has_dropout=True,
-        variants={"mobilenet_v2": {"size": (224, 232)}},
+        variants={"mobilenet_v2": {"size": 224}},
     ),
     **_family(
         "mobilenet_v3",
@@ -332,7 +326,7 @@ MODELS: dict[str, ModelFacts] = {
         has_dropout=True,
         variants={
             "mobilenet_v3_large": {
-                "size": (224, 232),
+                "size": 224,
                 "stages": _split(
                     "features",
                     "stem:1 stage1:2 stage2:4 stage3:7 stage4:11 stage5:13 stage6:16 last_conv:17",
@@ -341,7 +335,7 @@ MODELS: dict[str, ModelFacts] = {
                 | _MOBILENET_V3_WIDE,
             },
             "mobilenet_v3_small": {
-                "size": (224, 256),
+                "size": 224,
                 "stages": _split(
                     "features", "stem:1 stage1:2 stage2:4 stage3:7 stage4:9 stage5:12 last_conv:13", last="avgpool"
                 )
@@ -354,17 +348,16 @@ MODELS: dict[str, ModelFacts] = {
         stages=_EFFICIENTNET,
         head="classifier.1",
         first_conv="features.0.0",
-        interpolation="bicubic",
         has_dropout=True,
         variants={
-            "efficientnet_b0": {"size": (224, 256)},
-            "efficientnet_b1": {"size": (240, 255), "interpolation": "bilinear"},
-            "efficientnet_b2": {"size": (288, 288)},
-            "efficientnet_b3": {"size": (300, 320)},
-            "efficientnet_b4": {"size": (380, 384)},
-            "efficientnet_b5": {"size": (456, 456)},
-            "efficientnet_b6": {"size": (528, 528)},
-            "efficientnet_b7": {"size": (600, 600)},
+            "efficientnet_b0": {"size": 224},
+            "efficientnet_b1": {"size": 240},
+            "efficientnet_b2": {"size": 288},
+            "efficientnet_b3": {"size": 300},
+            "efficientnet_b4": {"size": 380},
+            "efficientnet_b5": {"size": 456},
+            "efficientnet_b6": {"size": 528},
+            "efficientnet_b7": {"size": 600},
         },
     ),
     **_family(
@@ -374,9 +367,9 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="features.0.0",
         has_dropout=True,
         variants={
-            "efficientnet_v2_s": {"size": (384, 384), "stages": _EFFICIENTNET_V2_S},
-            "efficientnet_v2_m": {"size": (480, 480)},
-            "efficientnet_v2_l": {"size": (480, 480), "mean": _HALF, "std": _HALF, "interpolation": "bicubic"},
+            "efficientnet_v2_s": {"size": 384, "stages": _EFFICIENTNET_V2_S},
+            "efficientnet_v2_m": {"size": 480},
+            "efficientnet_v2_l": {"size": 480, "mean": _HALF, "std": _HALF},
         },
     ),
     **_family(
@@ -386,10 +379,10 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="features.0.0",
         min_size=32,
         variants={
-            "convnext_tiny": {"size": (224, 236)},
-            "convnext_small": {"size": (224, 230)},
-            "convnext_base": {"size": (224, 232)},
-            "convnext_large": {"size": (224, 232)},
+            "convnext_tiny": {"size": 224},
+            "convnext_small": {"size": 224},
+            "convnext_base": {"size": 224},
+            "convnext_large": {"size": 224},
         },
     ),
     **_family(
@@ -404,21 +397,21 @@ MODELS: dict[str, ModelFacts] = {
         head="fc",
         first_conv="stem.0",
         variants={
-            "regnet_x_400mf": {"size": (224, 232)},
-            "regnet_x_800mf": {"size": (224, 232)},
-            "regnet_x_1_6gf": {"size": (224, 232)},
-            "regnet_x_3_2gf": {"size": (224, 232)},
-            "regnet_x_8gf": {"size": (224, 232)},
-            "regnet_x_16gf": {"size": (224, 232)},
-            "regnet_x_32gf": {"size": (224, 232)},
-            "regnet_y_400mf": {"size": (224, 232)},
-            "regnet_y_800mf": {"size": (224, 232)},
-            "regnet_y_1_6gf": {"size": (224, 232)},
-            "regnet_y_3_2gf": {"size": (224, 232)},
-            "regnet_y_8gf": {"size": (224, 232)},
-            "regnet_y_16gf": {"size": (224, 232)},
-            "regnet_y_32gf": {"size": (224, 232)},
-            "regnet_y_128gf": {"size": (384, 384), "interpolation": "bicubic", "licence": SWAG},
+            "regnet_x_400mf": {"size": 224},
+            "regnet_x_800mf": {"size": 224},
+            "regnet_x_1_6gf": {"size": 224},
+            "regnet_x_3_2gf": {"size": 224},
+            "regnet_x_8gf": {"size": 224},
+            "regnet_x_16gf": {"size": 224},
+            "regnet_x_32gf": {"size": 224},
+            "regnet_y_400mf": {"size": 224},
+            "regnet_y_800mf": {"size": 224},
+            "regnet_y_1_6gf": {"size": 224},
+            "regnet_y_3_2gf": {"size": 224},
+            "regnet_y_8gf": {"size": 224},
+            "regnet_y_16gf": {"size": 224},
+            "regnet_y_32gf": {"size": 224},
+            "regnet_y_128gf": {"size": 384, "licence": SWAG},
         },
     ),
     **_family(
@@ -433,10 +426,10 @@ MODELS: dict[str, ModelFacts] = {
         head="fc",
         first_conv="conv1.0",
         variants={
-            "shufflenet_v2_x0_5": {"size": (224, 256)},
-            "shufflenet_v2_x1_0": {"size": (224, 256)},
-            "shufflenet_v2_x1_5": {"size": (224, 232)},
-            "shufflenet_v2_x2_0": {"size": (224, 232)},
+            "shufflenet_v2_x0_5": {"size": 224},
+            "shufflenet_v2_x1_0": {"size": 224},
+            "shufflenet_v2_x1_5": {"size": 224},
+            "shufflenet_v2_x2_0": {"size": 224},
         },
     ),
     **_family(
@@ -444,12 +437,11 @@ MODELS: dict[str, ModelFacts] = {
         stages=_SWIN,
         head="head",
         first_conv="features.0.0",
-        interpolation="bicubic",
         has_dropout=True,
         variants={
-            "swin_t": {"size": (224, 232)},
-            "swin_s": {"size": (224, 246)},
-            "swin_b": {"size": (224, 238)},
+            "swin_t": {"size": 224},
+            "swin_s": {"size": 224},
+            "swin_b": {"size": 224},
         },
     ),
     **_family(
@@ -457,12 +449,11 @@ MODELS: dict[str, ModelFacts] = {
         stages=_SWIN,
         head="head",
         first_conv="features.0.0",
-        interpolation="bicubic",
         has_dropout=True,
         variants={
-            "swin_v2_t": {"size": (256, 260)},
-            "swin_v2_s": {"size": (256, 260)},
-            "swin_v2_b": {"size": (256, 272)},
+            "swin_v2_t": {"size": 256},
+            "swin_v2_s": {"size": 256},
+            "swin_v2_b": {"size": 256},
         },
     ),
     # Position embeddings are resampled to the picture's grid of patches, so any whole number of patches will do.
@@ -472,16 +463,15 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="conv_proj",
         has_dropout=True,
         variants={
-            "vit_b_16": {"size": (224, 256), "stages": _vit(12), "min_size": 16, "size_multiple": 16},
-            "vit_b_32": {"size": (224, 256), "stages": _vit(12), "min_size": 32, "size_multiple": 32},
-            "vit_l_16": {"size": (224, 242), "stages": _vit(24), "min_size": 16, "size_multiple": 16},
-            "vit_l_32": {"size": (224, 256), "stages": _vit(24), "min_size": 32, "size_multiple": 32},
+            "vit_b_16": {"size": 224, "stages": _vit(12), "min_size": 16, "size_multiple": 16},
+            "vit_b_32": {"size": 224, "stages": _vit(12), "min_size": 32, "size_multiple": 32},
+            "vit_l_16": {"size": 224, "stages": _vit(24), "min_size": 16, "size_multiple": 16},
+            "vit_l_32": {"size": 224, "stages": _vit(24), "min_size": 32, "size_multiple": 32},
             "vit_h_14": {
-                "size": (518, 518),
+                "size": 518,
                 "stages": _vit(32),
                 "min_size": 14,
                 "size_multiple": 14,
-                "interpolation": "bicubic",
                 "licence": SWAG,
             },
         },
@@ -501,9 +491,8 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="stem.0.0",
         min_size=224,
         size_multiple=224,
-        interpolation="bicubic",
         has_dropout=True,
-        variants={"maxvit_t": {"size": (224, 224)}},
+        variants={"maxvit_t": {"size": 224}},
     ),
     # ---- our own -------------------------------------------------------------------------------------------------
     **_family(
@@ -513,7 +502,7 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="conv1.0",
         has_dropout=True,
         own=True,
-        variants={"small_cnn": {"size": (28, 32)}},
+        variants={"small_cnn": {"size": 28}},
     ),
     **_family(
         "alexnet_2012",
@@ -531,7 +520,7 @@ MODELS: dict[str, ModelFacts] = {
         min_size=65,
         has_dropout=True,
         own=True,
-        variants={"alexnet_2012": {"size": (224, 256)}},
+        variants={"alexnet_2012": {"size": 224}},
     ),
     **_family(
         "residual34",
@@ -546,6 +535,6 @@ MODELS: dict[str, ModelFacts] = {
         first_conv="stem.0",
         has_dropout=True,
         own=True,
-        variants={"residual34": {"size": (224, 256)}},
+        variants={"residual34": {"size": 224}},
     ),
 }

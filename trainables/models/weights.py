@@ -8,9 +8,11 @@ ImageNet weights are torchvision's `DEFAULT` for the model, kept where torchvisi
 (`$TORCH_HOME/hub/checkpoints`). As there, a download is checked against the hash in its name, and a file that is
 already in the cache is taken as it is. The SHA-256 of what is taken is recorded; every trial and resume checks it.
 
-The head is new in every case but one: an exported model of the same classes in the same order goes on with its own.
+The head is new in every case but one: an exported model of the same classes in the same order goes on with its own,
+where a trial's outputs mean the same as the model's.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.files import file_digest
 from trainables.models import zoo
@@ -31,6 +34,7 @@ from trainables.models.heads import replace_head, spread_channels
 from trainables.models.nets import skeleton
 from trainables.models.state_files import read_state
 from trainables.models.table import BSD, ModelFacts
+from trainables.tasks import scores_for
 from trainables.wording import counted
 
 _REACH_S = 4.0  # how long to wait for the server's first answer
@@ -42,7 +46,8 @@ class Weights:
     """Where a model's starting weights come from. `path` and `digest` (SHA-256, hex) are of the file, if any.
 
     `head`: the file's head is taken too. `random` names the tensors of the network, head apart, that the file has
-    nothing for; `unused` those of the file that the network has no place for.
+    nothing for; `unused` those of the file that the network has no place for. `task`, `scores` and `activation` are
+    what an exported model says of itself.
     """
 
     kind: Literal["imagenet", "none", "file"]
@@ -52,10 +57,19 @@ class Weights:
     head: bool = False
     random: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    task: str | None = None
+    scores: str | None = None
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("random", "unused"):  # lists, when they come from a record
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def for_trial(self, loss: str, *, task: Task) -> "Weights":
+        """These weights, without the head where a trial's outputs mean something else than the exported model's."""
+        if self.scores is None or (self.task, self.scores) == (task, scores_for(loss, task=task)):
+            return self
+        return dataclasses.replace(self, head=False)
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,8 @@ def resolve_weights(spec: str, model: str, *, base: Path, classes: Sequence[str]
 
     `auto` takes ImageNet weights from the cache or the network, in one attempt of a few seconds, else none, and
     its note says so loudly. A path is that of a state dict, or of the folder of an exported model or of a sweep that
-    has one in `best/`. `classes` are those to be learnt: an exported model of the same goes on with its head.
+    has one in `best/`. `classes` are those to be learnt: an exported model of the same goes on with its head, as far
+    as `Weights.for_trial` has it.
     UserError when what was demanded is not to be had, is no state dict, or does not fit.
     """
     facts = zoo.facts(model)
@@ -156,11 +171,17 @@ def _resolve_path(spec: str, facts: ModelFacts, *, base: Path, classes: Sequence
         raise UserError("no such home folder", where="weights", got=spec) from error
     except (OSError, ValueError):  # what is wrong with it is told when it is read
         is_folder = False
-    head, which = False, ""
+    head, which, said = False, "", {}
     if is_folder:
         exported = find_exported(path, model=facts.name)
         path, head = exported.path, bool(classes) and exported.classes == tuple(classes)
-        which = ", head included, as the classes are the same" if head else ", with a new head: its classes are others"
+        said = {"task": exported.task, "scores": exported.scores, "activation": exported.activation}
+        which = ", with a new head: its classes are others"
+        if head:
+            means = f"{exported.task}, {exported.scores}"
+            which = f", head included, as the classes are the same, where a trial's outputs mean the same ({means})"
+        if exported.activation not in ("auto", "relu"):
+            which += f", for activation {exported.activation}"
     report = _compare(path, facts, head=len(classes) if head else None)
     return Weights(
         "file",
@@ -170,6 +191,7 @@ def _resolve_path(spec: str, facts: ModelFacts, *, base: Path, classes: Sequence
         head=head,
         random=report.random,
         unused=report.unexpected,
+        **said,
     )
 
 

@@ -1,7 +1,7 @@
 """One pass over the pictures: training, or validation.
 
 numbers = train(network, batches, epoch=3, learning=learning, prepare=prepare, arithmetic=arithmetic, running=running)
-numbers = evaluate(network, batches, loss=loss, prepare=prepare, arithmetic=arithmetic, gathered=gathered)
+numbers = evaluate(network, batches, prepare=prepare, arithmetic=arithmetic, gathered=gathered)
 """
 
 from collections.abc import Callable, Iterable
@@ -100,16 +100,15 @@ def evaluate(
     network: nn.Module,
     batches: Batches,
     *,
-    loss: nn.Module,
     prepare: Prepare,
     arithmetic: Arithmetic,
     gathered: Gathered,
 ) -> dict[str, float | None]:
-    """One pass without learning; puts the network in evaluation mode. Returns the mean loss and the task's scores."""
+    """One pass without learning; puts the network in evaluation mode. Returns the loss and the task's scores."""
     network.eval()
     for raw_pictures, raw_targets in batches:
         pictures, targets = prepare(raw_pictures, raw_targets)
         with arithmetic.autocast():
             outputs = forwarded(network, pictures)
-        gathered.update(loss(outputs.float(), targets), outputs, targets)
+        gathered.update(outputs, targets)
     return gathered.compute()

@@ -1,4 +1,4 @@
-"""Losses by name, each the mean over a batch, and what the network's outputs mean under them.
+"""Losses by name, each the mean over some pictures, and what the network's outputs mean under them.
 
 loss = build_loss(settings, task=store.task, classes=len(store.classes), targets=store.targets[train])
 value = loss(outputs, targets)        # float [N, K] and int64 [N] | float [N, K] → scalar
@@ -14,9 +14,12 @@ from torch.nn import functional
 
 from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
-from trainables.tasks import loss_for
+from trainables.tasks import Scores, loss_for, scores_for
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Pairs of a whole pass that margin ranking looks at together.
+_PAIRS_AT_A_TIME = 2**16
 
 
 @dataclass(frozen=True)
@@ -127,20 +130,28 @@ class _OfLabels(nn.Module):
 
 
 class _OfPairs(nn.Module):
-    """Margin ranking over all pairs of a batch whose targets differ; 0 where there is none."""
+    """Margin ranking over all pairs of pictures whose targets differ; 0 where there is none."""
 
     def __init__(self, margin: float) -> None:
         super().__init__()
         self.margin = margin
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        first, second = torch.triu_indices(len(targets), len(targets), offset=1, device=targets.device)
+        pictures = len(targets)
+        rows = max(1, _PAIRS_AT_A_TIME // pictures)
+        parts = [self._pairs(outputs[start:], targets[start:], rows=rows) for start in range(0, pictures, rows)]
+        losses, differing = zip(*parts, strict=True)
+        return sum(losses) / sum(differing).clamp(min=1)
+
+    def _pairs(self, outputs: Tensor, targets: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
+        """The sum over the first pictures' pairs with all that follow each, and how many of them differ."""
+        first, second = torch.triu_indices(min(rows, len(targets)), len(targets), offset=1, device=targets.device)
         order = (targets[first] - targets[second]).sign()
         losses = functional.margin_ranking_loss(
             outputs[first], outputs[second], order, margin=self.margin, reduction="none"
         )
         differs = order != 0
-        return (losses * differs).sum() / differs.sum().clamp(min=1)
+        return (losses * differs).sum(), differs.sum()
 
 
 class _OfStandardised(nn.Module):
@@ -178,8 +189,16 @@ LOSSES: dict[str, Callable[[TrialSettings, Aims], nn.Module]] = {
 }
 
 
+_SAID: dict[Scores, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda outputs: outputs.softmax(dim=1),
+    "sigmoid": torch.sigmoid,
+    "identity": lambda outputs: outputs,
+    "exp": torch.exp,
+}
+
+
 def build_loss(settings: TrialSettings, *, task: Task, classes: int, targets: Tensor) -> nn.Module:
-    """The loss a trial minimises: the mean over a batch of outputs float [N, K] and targets.
+    """The loss a trial minimises: the mean over outputs float [N, K] and their targets.
 
     Args:
         settings: `loss` must fit the task.
@@ -209,11 +228,7 @@ def predicted(outputs: Tensor, *, task: Task, loss: str) -> Tensor:
     Probabilities [N, K] in classification (of each row's classes) and multilabel (of each label); in regression the
     numbers, in the targets' units. `loss` is the setting with which the network was trained.
     """
-    if task == "classification":
-        return outputs.softmax(dim=1)
-    if task == "multilabel":
-        return outputs.sigmoid()
-    return outputs.exp() if loss == "poisson_nll" else outputs
+    return _SAID[scores_for(loss, task=task)](outputs)
 
 
 def _distance(loss: nn.Module, aims: Aims) -> nn.Module:

@@ -4,8 +4,8 @@ running = RunningMetrics(device, settings=settings, task=task)
 running.update(loss, outputs, targets)         # no wait for the device
 running.compute()                              # one wait, at the end: {"loss": …, "accuracy": …}
 
-gathered = Gathered(device, settings=settings, task=task)
-gathered.update(loss, outputs, targets)
+gathered = Gathered(settings=settings, task=task, loss=loss)
+gathered.update(outputs, targets)
 gathered.compute()                             # {"loss": …, "accuracy": …, "f1": …, "auroc": …}
 """
 
@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.data.catalog import Task
 from trainables.settings import TrialSettings
@@ -53,27 +53,30 @@ class RunningMetrics:
 
 
 class Gathered:
-    """All outputs of a pass, kept on the device, and the task's scores of them."""
+    """All outputs of a pass, kept on the device, and the loss and the task's scores of them all.
 
-    def __init__(self, device: torch.device, *, settings: TrialSettings, task: Task) -> None:
+    The loss is one mean over the pass: where pictures weigh differently, or are compared with each other, means of
+    batches would depend on which pictures share a batch.
+    """
+
+    def __init__(self, *, settings: TrialSettings, task: Task, loss: nn.Module) -> None:
         self._task, self._loss_name = task, settings.loss
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._loss = loss
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
 
-    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Adds a batch: its mean loss (scalar), outputs [N, K] and their targets."""
-        self._loss += loss.double() * len(targets)
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Adds a batch: outputs [N, K] and their targets."""
         self._outputs.append(outputs.float())
         self._targets.append(targets)
 
     def compute(self) -> dict[str, float | None]:
-        """The mean loss and the scores; one is None where these targets leave it undefined, as without positives."""
+        """The loss and the scores; a score is None where these targets leave it undefined, as without positives."""
         if not self._targets:
             raise ValueError("no batch was seen")
         outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
         says = predicted(outputs.double(), task=self._task, loss=self._loss_name)
         scores = SCORES[self._task](says, targets)
-        loss, *numbers = torch.stack([self._loss / len(targets), *scores.values()]).tolist()  # the one wait
+        loss, *numbers = torch.stack([self._loss(outputs, targets).double(), *scores.values()]).tolist()  # the one wait
         known = {name: None if math.isnan(number) else number for name, number in zip(scores, numbers, strict=True)}
         return {"loss": loss, **known}

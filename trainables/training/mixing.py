@@ -52,9 +52,6 @@ class Mixing:
         if settings.cutmix:
             self._ways.append(v2.CutMix(alpha=settings.cutmix))
 
-    def __bool__(self) -> bool:
-        return bool(self._ways)
-
     def __call__(self, pictures: Tensor, targets: Tensor, *, epoch: int, step: int) -> Batch:
         """A training batch; as it is where nothing is to be mixed, or there is nothing to mix with."""
         if not self._ways or len(pictures) < 2:

@@ -5,9 +5,11 @@ schedule.set(epoch=1, step=0)                          # before each step, count
 schedule.end_epoch(epoch=1, val_loss=0.7)              # after each validation
 schedule.lr                                            # the rate of the last step
 
-Each is torch's own of that name (`StepLR`, `OneCycleLR`, …) in closed form, so a resumed trial needs no history; only
-`plateau` remembers something. During the warm-up of W epochs the schedule stands at its start, and the rate rises by
-equal parts from step to step; epochs of the schedule are counted from its end.
+Each gives the rates of torch's own of that name (`StepLR`, `OneCycleLR`, …) in closed form, so a resumed trial needs no
+history; only `plateau` remembers something. Nothing but the rate moves, where torch's `OneCycleLR` has momentum fall
+and rise as well. The rate of `rprop` stays as it is, for it is read once, as the size of the first step. During the
+warm-up of W epochs the schedule stands at its start, and the rate rises by equal parts from step to step; epochs of the
+schedule are counted from its end.
 """
 
 import math
@@ -92,6 +94,8 @@ class Schedule:
     def factor(self, *, epoch: int, step: int) -> float:
         """The rate of a step as a share of `settings.lr`."""
         settings = self._settings
+        if settings.optimizer == "rprop":
+            return 1.0
         warm = settings.warmup_epochs
         rise = min(1.0, ((epoch - 1) * self._steps + step + 1) / (warm * self._steps)) if warm else 1.0
         at = Progress(

@@ -62,6 +62,7 @@ class Trainer:
         sharing: Sharing | None = None,
     ) -> "Trainer":
         """A trial before its first epoch. Errors as `build_model`; `TrialError` for a precision the device has not."""
+        weights = weights.for_trial(settings.loss, task=store.task)
         resident = residents.get(
             settings,
             classes=len(store.classes),
@@ -180,7 +181,7 @@ class Trainer:
             thaw(self.model)
 
     def _train(self, stream: Stream, *, epoch: int) -> dict[str, float]:
-        training_mode(self.model, freeze_batchnorm=self.settings.freeze_batchnorm)
+        training_mode(self.model)
         return train(
             stream.network,
             stream.batches,
@@ -196,10 +197,9 @@ class Trainer:
         return evaluate(
             stream.network,
             stream.batches,
-            loss=self.learning.loss,
             prepare=stream.prepare,
             arithmetic=self.arithmetic,
-            gathered=Gathered(self.arithmetic.device, settings=self.settings, task=self.task),
+            gathered=Gathered(settings=self.settings, task=self.task, loss=self.learning.loss),
         )
 
 
