@@ -15,13 +15,14 @@ import torchvision
 
 from reports.formats import INPUT, OUTPUT
 from reports.ledger import TrialRecord
-from reports.modelfile import Description, Scores
+from reports.modelfile import Description
 from reports.starting_weights import starting_words
 from reports.sweep import Sweep
 from trainables.data.catalog import Task
 from trainables.models.table import ModelFacts
 from trainables.normalizing import normalization
 from trainables.settings import TrialSettings
+from trainables.tasks import scores_for
 
 # What the traced networks give.
 _MEANINGS: dict[Task, str] = {
@@ -59,7 +60,7 @@ def describe_model(
         std=std,
         sha256="",
         task=sweep.task,
-        scores=_scores(sweep.task, settings),
+        scores=scores_for(settings.loss, task=sweep.task),
         activation=settings.activation,
     )
     return dataclasses.replace(
@@ -85,13 +86,6 @@ def describe_model(
             },
         },
     )
-
-
-def _scores(task: Task, settings: TrialSettings) -> Scores:
-    """As `trainables.training.losses.predicted` has it."""
-    if task == "regression":
-        return "exp" if settings.loss == "poisson_nll" else "identity"
-    return "softmax" if task == "classification" else "sigmoid"
 
 
 def _transforms(description: Description) -> dict[str, Any]:

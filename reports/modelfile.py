@@ -14,14 +14,13 @@ import math
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, cast, get_args
+from typing import Any, TypeGuard, cast, get_args
 
 from trainables.data.catalog import Task
 from trainables.errors import UserError
 from trainables.models import zoo
 from trainables.settings import Activation, TrialSettings
-
-Scores = Literal["softmax", "sigmoid", "identity", "exp"]
+from trainables.tasks import Scores
 
 SCHEMA = 1
 WEIGHTS, DESCRIPTION, CARD = "model.safetensors", "model.json", "README.md"

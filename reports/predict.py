@@ -9,7 +9,7 @@ safetensors, both checked, and nothing in it is executed. Computes in fp32.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from reports.modelfile import WEIGHTS, Description, Scores, model_folder, model_settings, read_description
+from reports.modelfile import WEIGHTS, Description, model_folder, model_settings, read_description
 from reports.picture_files import Found, find_pictures
 from trainables.arithmetic import forwarded
 from trainables.data.catalog import Task
@@ -30,14 +30,8 @@ from trainables.files import file_digest
 from trainables.hardware import pick_device
 from trainables.models.build import build_model
 from trainables.models.weights import Weights
+from trainables.training.losses import FROM_OUTPUTS
 
-# `Description.scores` → what turns a network's outputs [N, K] into scores.
-SCORES: dict[Scores, Callable[[Tensor], Tensor]] = {
-    "softmax": lambda outputs: outputs.softmax(dim=1),
-    "sigmoid": torch.sigmoid,
-    "identity": lambda outputs: outputs,
-    "exp": torch.exp,
-}
 THRESHOLD = 0.5  # from this probability on a picture has a label, in multilabel
 
 
@@ -165,7 +159,7 @@ class Predictor:
 
 def as_scores(outputs: Tensor, description: Description) -> Tensor:
     """A network's outputs [N, K] as what they stand for: probabilities, or values in the targets' own units."""
-    return SCORES[description.scores](outputs)
+    return FROM_OUTPUTS[description.scores](outputs)
 
 
 # the weights

@@ -6,9 +6,10 @@ print(plain_recipe(description))           # by model.safetensors: torch, torchv
 
 from typing import Any
 
-from reports.modelfile import PT2, WEIGHTS, Description, Scores
+from reports.modelfile import PT2, WEIGHTS, Description
 from trainables.data.catalog import Task
 from trainables.models import zoo
+from trainables.tasks import Scores
 
 # What is said of a picture, from the scores of the network.
 _ANSWERS: dict[Task, str] = {

@@ -25,14 +25,14 @@ from reports.formats import FORMATS, Portable, available_formats, check_formats,
 from reports.held_out import open_pictures, view_batches
 from reports.measure import Measured
 from reports.modelfile import FILES, ONNX, PREDICTIONS, PT2, Description, read_description
-from reports.predict import SCORES, Predictor, as_scores
+from reports.predict import Predictor, as_scores
 from reports.predictions import HeldOut, read_predictions, written
 from reports.recipe import plain_recipe, traced_recipe
 from reports.sweep import Sweep
 from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
-from trainables.training.losses import predicted
+from trainables.training.losses import FROM_OUTPUTS, predicted
 from trained import train_run
 
 SMALL = {"weights": "none", "image_size": 16, "center_crop": 1.0, "augment": "none", "precision": "fp32"}
@@ -268,7 +268,7 @@ def test_scores_are_what_the_trial_measured_with(task: str, loss: str) -> None:
     scores = _scores(task, TrialSettings(loss=loss))  # type: ignore[arg-type]
     description = Description("resnet18", ("a", "b", "c"), 3, 8, 1.0, 8, (0.5,), (0.5,), "", scores=scores)
     assert torch.equal(as_scores(outputs, description), predicted(outputs, task=task, loss=loss))  # type: ignore[arg-type]
-    assert scores in SCORES
+    assert scores in FROM_OUTPUTS
 
 
 HOSTILE = ("=cmd('calc')", "'quoted'", 'a "b", c', "two\nlines", "one\rreturn", "\u202eright to left", "-1")

@@ -189,7 +189,8 @@ LOSSES: dict[str, Callable[[TrialSettings, Aims], nn.Module]] = {
 }
 
 
-_SAID: dict[Scores, Callable[[Tensor], Tensor]] = {
+# What turns outputs [N, K] into scores.
+FROM_OUTPUTS: dict[Scores, Callable[[Tensor], Tensor]] = {
     "softmax": lambda outputs: outputs.softmax(dim=1),
     "sigmoid": torch.sigmoid,
     "identity": lambda outputs: outputs,
@@ -228,7 +229,7 @@ def predicted(outputs: Tensor, *, task: Task, loss: str) -> Tensor:
     Probabilities [N, K] in classification (of each row's classes) and multilabel (of each label); in regression the
     numbers, in the targets' units. `loss` is the setting with which the network was trained.
     """
-    return _SAID[scores_for(loss, task=task)](outputs)
+    return FROM_OUTPUTS[scores_for(loss, task=task)](outputs)
 
 
 def _distance(loss: nn.Module, aims: Aims) -> nn.Module:
