@@ -19,7 +19,6 @@ from torch import nn
 from conftest import PROJECT
 from reports import export as export_module
 from reports import formats
-from reports.describing import _scores
 from reports.export import export_model
 from reports.formats import FORMATS, Portable, available_formats, check_formats, write_format
 from reports.held_out import open_pictures, view_batches
@@ -32,6 +31,7 @@ from reports.sweep import Sweep
 from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
+from trainables.tasks import scores_for
 from trainables.training.losses import FROM_OUTPUTS, predicted
 from trained import train_run
 
@@ -265,7 +265,7 @@ def test_a_format_whose_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_scores_are_what_the_trial_measured_with(task: str, loss: str) -> None:
     outputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    scores = _scores(task, TrialSettings(loss=loss))  # type: ignore[arg-type]
+    scores = scores_for(loss, task=task)  # type: ignore[arg-type]
     description = Description("resnet18", ("a", "b", "c"), 3, 8, 1.0, 8, (0.5,), (0.5,), "", scores=scores)
     assert torch.equal(as_scores(outputs, description), predicted(outputs, task=task, loss=loss))  # type: ignore[arg-type]
     assert scores in FROM_OUTPUTS
