@@ -18,6 +18,7 @@ from reports.modelfile import DESCRIPTION
 from reports.ranking import gap_to_second
 from reports.sweep import Sweep
 from trainables.data.sources import DataSettings
+from trainables.files import expanded
 from trainables.settings import TrialSettings
 
 # Metrics that are a share of pictures, each right or wrong: their noise follows from the number of pictures.
@@ -161,4 +162,4 @@ def _weights(sweep: Sweep, settings: Mapping[str, Any], *, base: Path) -> str:
 
 
 def _absolute(path: str, *, base: Path) -> Path:
-    return base / Path(path).expanduser()
+    return base / expanded(path)

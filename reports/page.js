@@ -81,7 +81,7 @@
     const take = (place) => {
       if (!waiting.delete(place)) return;
       watcher.unobserve(place);
-      draw(place);
+      try { draw(place); } catch (error) { console.error(error); }
     };
     const watcher = new IntersectionObserver(
       (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => take(entry.target)),
@@ -99,17 +99,16 @@
   };
 
   // The page counts as loaded once all charts are there, so that what prints or photographs it then has them: a
-  // document inside that is still being written holds it back.
+  // document inside that is still being written holds it back. (Where scripts may not reach it, nothing does.)
   const held = document.createElement("iframe");
   const hold = () => {
     held.hidden = true;
     document.body.append(held);
-    held.contentDocument.open();
+    held.contentDocument?.open();
   };
   const ready = () => {
     document.documentElement.dataset.ready = "";
-    if (!held.isConnected) return;
-    held.contentDocument.close();
+    held.contentDocument?.close();
     held.remove();
   };
 

@@ -35,7 +35,7 @@ def check_storage(url: str, *, where: str) -> None:
         raise UserError(f"no database of ours: {wrong}", where=where, got=shown(url))
     if url != os.environ.get(VARIABLE) and not _note(url).exists():
         raise UserError(
-            "its record is in a database that you have not used on this machine",
+            "its record is in a database that no sweep file of yours is known to have named on this machine",
             where=where,
             got=url,
             hint=f"where you trust it: export {VARIABLE}={shlex.quote(url)}",

@@ -6,6 +6,7 @@ Text of users is shown as it is: nothing in it is taken for rich's markup.
 """
 
 import dataclasses
+from collections.abc import Container
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -17,10 +18,11 @@ _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": 
 _WIDEST_WHOLE = 16
 
 
-def print_table(table: Table, *, console: Console, limit: int | None = None) -> int:
+def print_table(table: Table, *, console: Console, limit: int | None = None, names: Container[str] = ()) -> int:
     """Prints a table: drawn to a terminal, its first `limit` rows; aligned text to anything else, whole.
 
-    A terminal too narrow for all columns gets aligned text too, which it wraps without losing any.
+    A terminal too narrow for all columns gets aligned text too, which it wraps without losing any. Columns are headed
+    in words, but for those that are `names` of the user's.
 
     Returns:
         How many rows were left out.
@@ -29,11 +31,12 @@ def print_table(table: Table, *, console: Console, limit: int | None = None) -> 
         console.file.write(plain(table))
         return 0
     part = dataclasses.replace(table, rows=table.rows[:limit])
-    widths = [_least_width(part, index) for index in range(len(part.columns))]
+    heads = [shown(column) if column in names else shown(column).replace("_", " ") for column in part.columns]
+    widths = [_least_width(part, index, heads[index]) for index in range(len(part.columns))]
     if sum(widths) + len(widths) - 1 > console.width:
         console.file.write(plain(part))
     else:
-        console.print(_drawn(part, widths))
+        console.print(_drawn(part, heads, widths))
     return len(table.rows) - len(part.rows)
 
 
@@ -45,24 +48,20 @@ def print_line(text: str, *, console: Console, style: str | None = None) -> None
         console.file.write(shown(text) + "\n")
 
 
-def _drawn(table: Table, widths: list[int]) -> RichTable:
+def _drawn(table: Table, heads: list[str], widths: list[int]) -> RichTable:
     drawn = RichTable(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for index, (column, width) in enumerate(zip(table.columns, widths, strict=True)):
+    for index, (head, width) in enumerate(zip(heads, widths, strict=True)):
         words = any(isinstance(row[index], (str, bool)) for row in table.rows)
-        drawn.add_column(Text(_header(column)), justify="left" if words else "right", overflow="fold", min_width=width)
+        drawn.add_column(Text(head), justify="left" if words else "right", overflow="fold", min_width=width)
     for row in table.rows:
         drawn.add_row(*(_cell(cell) for cell in row))
     return drawn
 
 
-def _least_width(table: Table, index: int) -> int:
+def _least_width(table: Table, index: int, head: str) -> int:
     """What a column needs for whole values, long texts apart, and for the longest word of its header."""
     values = max((len(shown(row[index])) for row in table.rows), default=0)
-    return max(min(values, _WIDEST_WHOLE), *(len(word) for word in _header(table.columns[index]).split()))
-
-
-def _header(column: str) -> str:
-    return shown(column).replace("_", " ")
+    return max(min(values, _WIDEST_WHOLE), *(len(word) for word in head.split()))
 
 
 def _cell(cell: Cell) -> Text:

@@ -81,6 +81,17 @@ def test_a_living_drivers_session_is_left_alone(sessions: Path, agent) -> None:
     assert driver.poll() is None
 
 
+def test_a_living_driver_of_a_former_version_is_left_alone(sessions: Path, agent) -> None:
+    driver = agent("a driver")
+    session = session_in(sessions)
+    for begun in ({"pid": driver.pid}, {"pid": DEAD}):
+        document = {**begun, "since": 1.0, "host": socket.gethostname()}
+        (session / "driver.json").write_text(json.dumps(document))
+        os.utime(session, (1.0, 1.0))
+        clear_leftovers()
+        assert session.exists() == (begun["pid"] == driver.pid)
+
+
 def test_another_process_of_the_same_number_is_no_driver(sessions: Path, agent) -> None:
     process = agent("somebody else, later")
     session = session_in(sessions)

@@ -108,6 +108,48 @@ def test_the_page_has_loaded_when_all_is_drawn(chromium: str, report: Path, tmp_
     assert "<iframe" not in dom
 
 
+def test_charts_are_drawn_in_a_frame_that_lets_scripts_alone_in(chromium: str, report: Path, tmp_path: Path) -> None:
+    """As notebooks and tools show pages that others made: what is inside a frame may not be reached there."""
+    tells = """
+    const wait = () => {
+      if (!("ready" in document.documentElement.dataset)) { setTimeout(wait, 5); return; }
+      parent.postMessage(document.querySelectorAll("[data-drawn]").length, "*");
+    };
+    wait();
+    """
+    # The host has loaded when it has heard of the charts.
+    hears = """
+    const held = document.createElement("iframe");
+    document.body.append(held);
+    held.contentDocument.open();
+    addEventListener("message", (event) => {
+      document.body.append(`heard of ${event.data} charts`);
+      held.contentDocument.close();
+    });
+    """
+    framed = with_script(report, tells, name="framed.html")
+    host = report.with_name("host.html")
+    frame = f'<iframe sandbox="allow-scripts" src="{framed.name}" width="900" height="900"></iframe>'
+    host.write_text(f"<!doctype html><title>host</title><body><script>{hears}</script>{frame}")
+    dom, console = run_browser(chromium, host, profile=tmp_path / "profile", usual=_PLAIN)
+    assert console == []
+    places = report.read_text(encoding="utf-8").count("data-figure=")
+    assert f"heard of {places} charts" in dom
+
+
+def test_a_chart_that_cannot_be_drawn_costs_itself_alone(chromium: str, report: Path, tmp_path: Path) -> None:
+    """The others are drawn, and the page comes to its end."""
+    broken = report.with_name("broken.html")
+    text = report.read_text(encoding="utf-8")
+    name = re.search(r'data-figure="([^"]+)"', text)
+    assert name
+    broken.write_text(text.replace(f'data-figure="{name[1]}"', 'data-figure="nothing"', 1), encoding="utf-8")
+    dom, console = run_browser(chromium, broken, profile=tmp_path / "profile", usual=_PLAIN)
+    assert len(console) == 1
+    assert "TypeError" in console[0]
+    assert len(re.findall(r'data-drawn="', dom)) == dom.count("data-figure=") - 1
+
+
 def test_every_chart_is_drawn_and_nothing_complains(chromium: str, report: Path, tmp_path: Path) -> None:
     """With its policy in force: no violation of it, no exception, no chart left out."""
     seen = act(

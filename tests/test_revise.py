@@ -240,6 +240,35 @@ def test_another_way_to_write_the_same_is_no_change(run: Path) -> None:
     assert _revised(run, Revision()) == []
 
 
+@pytest.mark.parametrize("odd", ["resources: 5", "resources: [1]", "resurces: {workers: 2}", "search: 0"])
+def test_what_is_no_section_is_told(run: Path, odd: str) -> None:
+    file = run / "sweep.yaml"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(odd.partition(":")[0])]
+    file.write_text("\n".join([*lines, odd, ""]).replace("epochs: 9", "epochs: 10"))
+    with pytest.raises(UserError, match=rf"sweep\.yaml:{len(lines) + 1}: "):
+        revise(run, Revision())
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        Float(1.0, 10.0, step=1.0),
+        Float(1.0, 1.9, step=0.1),
+        Float(1e-4, 0.1, log=True),
+        Float(0.1, 0.5, when={"optimizer": ("sgd", "adam")}),
+    ],
+)
+def test_a_range_written_as_its_file_has_it_is_the_same(dimension: Float) -> None:
+    spec = Spec(space={"optimizer": Choice(("sgd", "adam")), "head_lr_factor": dimension})
+    assert read_spec(YamlFile(Path("again.yaml"), as_written(spec), {}), base=Path()).space == spec.space
+
+
+@pytest.mark.parametrize("dimension", [Int(1, 9), Int(2, 8, step=2), Int(1, 64, log=True), Choice((1, 2, 8))])
+def test_whole_numbers_too(dimension: Int | Choice) -> None:
+    spec = Spec(space={"batch_size": dimension})
+    assert read_spec(YamlFile(Path("again.yaml"), as_written(spec), {}), base=Path()).space == spec.space
+
+
 def test_a_file_in_another_encoding_is_told(run: Path) -> None:
     (run / "sweep.yaml").write_bytes(FILE.encode() + "# für später".encode("latin-1"))
     with pytest.raises(UserError, match=r"sweep\.yaml:8: not UTF-8 text"):
@@ -305,6 +334,7 @@ def test_moved_pictures_and_a_moved_run_are_found_again(tmp_path: Path, picture_
         (Float(0.3, 0.9, step=0.1), Float(0.1, 0.9, step=0.1), True),
         (Float(0.3, 0.9, step=0.1), Float(0.15, 0.9, step=0.1), False),
         (Int(1, 9), Float(1, 9), False),
+        (Float(1, 9), Float(1, 9, step=1.0), False),
         (Int(1, 9, when={"a": (1,)}), Int(1, 9), False),
     ],
 )

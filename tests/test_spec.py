@@ -119,6 +119,10 @@ def test_paths_on_the_command_line_are_seen_from_the_current_folder(tmp_path, mo
     assert (spec.base / spec.trial["weights"]).resolve() == tmp_path / "net.pth"
     choices = load_spec(path, sets=["space.weights=[none, net.pth, 's3://bucket/best']"]).space["weights"].values
     assert choices == ("none", "../net.pth", "s3://bucket/best")
+    first = load_spec(path, sets=["space.weights=[none, net.pth]", "search.first=[{weights: net.pth}]"]).search.first
+    assert first == [{"weights": "../net.pth"}]
+    conditional = "space.weights={choices: [none, net.pth], when: {optimizer: sgd}}"
+    assert load_spec(path, sets=[conditional]).space["weights"].values == ("none", "../net.pth")
     assert load_spec(path, sets=["weights=none", "data.path=/pics"]).trial["weights"] == "none"
     assert load_spec(path, sets=["data.path=/pics"]).data.path == "/pics"
 

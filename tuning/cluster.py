@@ -174,12 +174,15 @@ def _is_left(folder: Path) -> bool:
     """Whether a session's driver is gone for certain; one of another machine or container may live."""
     try:
         noted = json.loads((folder / _DRIVER).read_text(encoding="utf-8"))
-        pid, begun, host = int(noted["pid"]), noted["begun"], noted["host"]
+        pid, begun, host = int(noted["pid"]), noted.get("begun"), noted["host"]
     except (OSError, ValueError, KeyError, TypeError):
         with suppress(OSError):
             return time.time() - folder.stat().st_mtime > _UNSAID_S
         return False
-    return host == socket.gethostname() and process_begun(pid) != begun
+    if host != socket.gethostname():
+        return False
+    lives = process_begun(pid)
+    return lives is None if begun is None else lives != begun  # a former version did not say when
 
 
 def process_begun(pid: int) -> str | None:

@@ -22,31 +22,33 @@ from tuning.yaml_file import KeyPath, YamlFile
 def edited(spec: Spec, *, before: Mapping[str, Any], after: YamlFile, record: str) -> Spec:
     """The sweep with what differs between the file as it was and as it is. `record` is what errors name where a value
     is not from the file. UserError, one line for each mistake, for what is no sweep then."""
-    data: dict[str, Any] = {**after.data, **as_written(spec)}
-    edits = {section: _edits(before.get(section), after.data.get(section)) for section in SECTIONS}
-    if not any(edits.values()) and data.keys() == set(SECTIONS):
+    edits = {section: _edits(_settings(before, section), _settings(after.data, section)) for section in SECTIONS}
+    # What is no section with settings is told by whoever reads it.
+    odd = {
+        name: value
+        for name, value in after.data.items()
+        if name not in SECTIONS or (value is not None and not isinstance(value, dict))
+    }
+    if not any(edits.values()) and not odd:
         return spec
+    data = as_written(spec)
     for section, changes in edits.items():
-        if not isinstance(after.data.get(section) or {}, dict):
-            data[section] = after.data[section]
-            continue
         for name, value in changes.items():
             data[section].pop(name, None)
             if value is _GONE:
                 continue
             data[section][name] = value
             other = OTHER_PLACE.get(section)
-            if other and name not in (after.data.get(other) or {}):
+            if other and name not in _settings(after.data, other):
                 data[other].pop(name, None)
     changed: dict[KeyPath, str] = {
         (section, name): record
         for section in SECTIONS
-        if isinstance(data[section], dict)
         for name in data[section]
         if (section, name) not in after.lines or _overruled(data, after, section, name)
     }
     lines = {key: line for key, line in after.lines.items() if key[:2] not in changed}
-    read = read_spec(YamlFile(after.path, data, lines, changed), base=spec.base)
+    read = read_spec(YamlFile(after.path, {**data, **odd}, lines, changed), base=spec.base)
     return dataclasses.replace(read, defaults=spec.defaults)
 
 
@@ -67,9 +69,13 @@ def as_written(spec: Spec) -> dict[str, dict[str, Any]]:
 _GONE = object()
 
 
-def _edits(before: Any, after: Any) -> dict[str, Any]:
+def _settings(data: Mapping[str, Any], section: str) -> dict[str, Any]:
+    settings = data.get(section)
+    return settings if isinstance(settings, dict) else {}
+
+
+def _edits(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What a section's settings were changed to; `_GONE` for those taken out."""
-    before, after = (section if isinstance(section, dict) else {} for section in (before, after))
     changes = {name: value for name, value in after.items() if repr(before.get(name, _GONE)) != repr(value)}
     return {**changes, **{name: _GONE for name in before if name not in after}}
 

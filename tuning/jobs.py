@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import re
 import secrets
 import shlex
@@ -26,6 +27,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from reports.storages import VARIABLE
 from trainables.errors import UserError
 from trainables.urls import given_url
 from tuning.address import use_token
@@ -91,7 +93,7 @@ class Jobs:
                 self._client.submit_job,
                 entrypoint=shlex.join(["python", "-m", "tuning", *words]),
                 submission_id=job,
-                runtime_env={"working_dir": str(folder)},
+                runtime_env={"working_dir": str(folder), "env_vars": _trusted()},
                 metadata={_NAME: name, _RUN: run},
             )
             until = time.monotonic() + _STARTS_S
@@ -157,6 +159,11 @@ class Jobs:
             got=self._address or "(none)",
             expected="the dashboard's address, such as http://10.0.0.5:8265",
         )
+
+
+def _trusted() -> dict[str, str]:
+    """The database that the user vouches for here, for the job to know too."""
+    return {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
 
 
 def check_paths(data: dict[str, Any], weights: Sequence[str], runs: str) -> None:

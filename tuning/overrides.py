@@ -22,6 +22,14 @@ from tuning.yaml_file import YamlFile, dotted, parse
 
 SECTIONS = ("data", "trial", "space", "search", "resources")
 _TRIAL_NAMES = {setting.name for setting in dataclasses.fields(TrialSettings)}
+_PATHS = (
+    ("data", "path"),
+    ("data", "root"),
+    ("trial", "weights"),
+    ("space", "weights"),
+    ("space", "weights", "choices"),
+)
+_FIRST = ("search", "first")
 OTHER_PLACE = {"trial": "space", "space": "trial"}
 
 
@@ -49,8 +57,15 @@ def _applied(file: YamlFile, text: str, base: Path) -> YamlFile:
         raise UserError("not a setting", where=option, expected="SECTION.SETTING=VALUE, such as trial.lr=0.01")
     data, _ = parse(value, name=option)
     path = _path(name, option)
-    if path[1:2] in (("path",), ("root",), ("weights",)):
+    if path in _PATHS:
         data = _seen_from(base, data)
+    elif path == _FIRST and isinstance(data, list):
+        data = [
+            {**point, "weights": _seen_from(base, point["weights"])}
+            if isinstance(point, dict) and "weights" in point
+            else point
+            for point in data
+        ]
     return put(file, path, data, option=option)
 
 

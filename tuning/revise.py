@@ -24,7 +24,7 @@ from tuning.space import Choice, Dimension, contains, distribution, leads_to
 from tuning.space_file import condition_in_words, value_in_words, words_for
 from tuning.spec import Spec
 from tuning.versions import current_versions
-from tuning.yaml_file import parse, read_text, read_yaml
+from tuning.yaml_file import of_text, parse, read_text
 
 # What may change without making the trials there are any less comparable. The pictures' content is checked by itself.
 FREE: dict[str, set[str]] = {
@@ -72,7 +72,7 @@ class Revised:
                 "file": self._text,
                 "versions": current_versions(),
                 "changes": [*record.get("changes", []), *self.lines],
-                "notes": [*(note for note in record["notes"] if note not in outdated), *advice(self.spec)],
+                "notes": [*(note for note in record.get("notes", []) if note not in outdated), *advice(self.spec)],
             }
             write_json(self._run / RECORD, {**record, **changed})
 
@@ -90,7 +90,7 @@ def revise(run: Path, revision: Revision) -> Revised:
     revised = spec
     if text != record["file"]:
         before, _ = parse(record["file"], name=str(file))
-        revised = edited(spec, before=before, after=read_yaml(file), record=str(run / RECORD))
+        revised = edited(spec, before=before, after=of_text(text, path=file), record=str(run / RECORD))
     revised = _asked(revised, revision)
     changes = _changes(spec, revised)
     _check(changes, revised, sweep.ledger(), run)

@@ -278,16 +278,19 @@ def _tell_initialisations(
     All are returned, and those that were not told before are printed.
     """
     lines = []
-    for params in combinations(spec.space, {"init", "weights", "model"}):
+    for params in combinations(spec.space, {"init", "weights", "model", "loss"}):
         settings = spec.settings_for(params)
-        if settings.init != "default":
-            start = Weights(**weights[settings.weights][settings.model])
-            report = foreseen(settings, classes=len(classes), weights=start)
-            lines.append(f"{settings.model}, weights {settings.weights}, {report.summary()}")
-            if lines[-1] not in told:
-                console.print(
-                    lines[-1], style="yellow" if report.kept else None, highlight=False, markup=False, soft_wrap=True
-                )
+        if settings.init == "default":
+            continue
+        start = Weights(**weights[settings.weights][settings.model]).for_trial(settings.loss, task=spec.data.task)
+        report = foreseen(settings, classes=len(classes), weights=start)
+        line = f"{settings.model}, weights {settings.weights}, {report.summary()}"
+        if line in lines:
+            continue
+        lines.append(line)
+        if line not in told:
+            style = "yellow" if report.kept else None
+            console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
     return lines
 
 

@@ -79,7 +79,7 @@ def entry_of(dimension: Dimension) -> Any:
     entry = {"low": dimension.low, "high": dimension.high, **when}
     if dimension.log:
         return {**entry, "log": True}
-    return {**entry, "step": dimension.step} if dimension.step not in (None, 1) else entry
+    return {**entry, "step": dimension.step} if _is_stepped(dimension) else entry
 
 
 def words_for(dimension: Dimension) -> str:
@@ -89,7 +89,12 @@ def words_for(dimension: Dimension) -> str:
     text = f"{value_in_words(dimension.low)} to {value_in_words(dimension.high)}"
     if dimension.log:
         return f"{text}, log scale"
-    return text if dimension.step in (None, 1) else f"{text} in steps of {value_in_words(dimension.step)}"
+    return f"{text} in steps of {value_in_words(dimension.step)}" if _is_stepped(dimension) else text
+
+
+def _is_stepped(dimension: Float | Int) -> bool:
+    """Whether it has other steps than the usual: all whole numbers, or none."""
+    return dimension.step != (1 if isinstance(dimension, Int) else None)
 
 
 def condition_in_words(dimension: Dimension) -> str:
@@ -252,7 +257,9 @@ def _can_be(parent: Dimension, values: tuple[Value, ...], path: KeyPath) -> None
         )
     for value in values:
         if not contains(parent.values, value):
-            raise _EntryError(path, f"never met: it is not among space.{path[-1]}", got=value, expected=_listed(parent))
+            raise _EntryError(
+                path, f"never met: it is not among space.{path[-1]}", got=value, expected=f"one of {words_for(parent)}"
+            )
 
 
 def _in_order(
@@ -314,10 +321,6 @@ def _checked(name: str, value: Any, path: KeyPath) -> Any:
         return checked(value, hints_of(TrialSettings)[name])
     except UnfitError as unfit:
         raise _EntryError(path, unfit.what, got=value, expected=unfit.expected, hint=unfit.hint) from None
-
-
-def _listed(dimension: Choice) -> str:
-    return f"one of {', '.join(str(Shown(value)) for value in dimension.values)}"
 
 
 def _report(file: YamlFile, mistake: _EntryError, problems: Problems) -> None:

@@ -81,8 +81,12 @@ class YamlFile:
 
 def read_yaml(path: Path | str) -> YamlFile:
     """The file as data with lines. Raises UserError (`file:line: …`) for all that is wrong with it."""
-    path = Path(path)
-    data, lines = parse(read_text(path), name=str(path))
+    return of_text(read_text(Path(path)), path=Path(path))
+
+
+def of_text(text: str, *, path: Path) -> YamlFile:
+    """As `read_yaml`, of a text that was read already."""
+    data, lines = parse(text, name=str(path))
     if data is None:
         raise UserError("the file is empty", where=str(path), hint="`tune init` copies out a file to start from")
     if not isinstance(data, dict):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from trainables.errors import UserError
+from trainables.files import expanded
 
 VARIABLE = "TUNEYARD_CACHE"
 # Working copies of runs on object storage (`reports.working_copies`): unmarked, so neither listed nor cleared.
@@ -37,9 +38,9 @@ class Entry(NamedTuple):
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """`$TUNEYARD_CACHE`, else `$XDG_CACHE_HOME/tuneyard`, else `~/.cache/tuneyard`. It need not be there yet."""
     if chosen := environment.get(VARIABLE):
-        return Path(chosen).expanduser().absolute()
+        return expanded(chosen).absolute()
     if shared := environment.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser().absolute() / "tuneyard"
+        return expanded(shared).absolute() / "tuneyard"
     return Path.home() / ".cache" / "tuneyard"
 
 

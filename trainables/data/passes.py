@@ -90,14 +90,15 @@ class Pass:
 
         What was there and is no more is computed again. KeyError for a row that nobody has computed.
         """
-        found = []
+        found, opened = [], {}
         for place in places:
             number = place // CHUNK
             if number not in self._sound:
                 raise KeyError(place)
-            chunk = self._find(number) or self._make(number)
-            found.append(chunk.rows[place % CHUNK])
-        return chunk.in_format(torch.stack(found))
+            if number not in opened:
+                opened[number] = self._find(number) or self._make(number)
+            found.append(opened[number].rows[place % CHUNK])
+        return opened[places[0] // CHUNK].in_format(torch.stack(found))
 
     def chunk(self, wanted: range) -> Tensor | None:
         """The rows of one whole chunk, if somebody has computed them."""

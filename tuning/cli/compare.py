@@ -44,7 +44,7 @@ def compare(names: tuple[str, ...], runs: Path | str, output: Path) -> None:
         if table.rows:
             print_line("", console=console)
             print_line(table.title, console=console, style="bold")
-            print_table(table, console=console)
+            print_table(table, console=console, names=table.columns[1:])
     print_line("", console=console)
     for path in write_comparison(comparison, output):
         click.echo(path)

@@ -1,6 +1,5 @@
 """`tune predict MODEL PICTURES...`: labels and probabilities, or values, from an exported model."""
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,6 +57,7 @@ def predict(
 
     folder = model_folder(_model_place(model, runs))  # before what takes seconds to load
 
+    from reports.json_text import json_text
     from reports.predict import Predictor
 
     predictor = Predictor.load(folder)
@@ -76,7 +76,7 @@ def predict(
     if sys.stderr.isatty() and (form == "json" or not sys.stdout.isatty()):  # else the lines themselves show how far
         predictions = _with_bar(predictions, pictures)
     if form == "json":
-        click.echo(json.dumps([prediction.to_json() for prediction in predictions], indent=2))
+        click.echo(json_text([prediction.to_json() for prediction in predictions]))
     elif form == "csv":
         _print_csv(predictions, predictor, top=min(top, len(predictor.classes)))
     else:
