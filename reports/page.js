@@ -88,7 +88,9 @@
       { rootMargin: "400px" },
     );
     waiting.forEach((place) => watcher.observe(place));
-    const later = window.requestIdleCallback || ((work) => setTimeout(work, 50));
+    const later = window.requestIdleCallback
+      ? (work) => requestIdleCallback(work, { timeout: 200 })  // a page out of sight may never be idle
+      : (work) => setTimeout(work, 50);
     const next = () => {  // the rest while nothing else is to do, so that printing finds all drawn
       const [place] = waiting;
       if (!place) { ready(); return; }
