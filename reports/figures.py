@@ -19,6 +19,7 @@ Figure = dict[str, Any]
 NUMBER = ".4~r"  # in d3's words what `reports.tables.shown` does: 0.9444, 239000
 STATES = ("complete", "pruned", "failed", "running")
 _BEST_LINES = 5
+_TICKS = 12  # whole numbers on an axis that has room for each
 
 
 def history_figure(history: History, *, metric: str, over: str) -> Figure:
@@ -57,8 +58,13 @@ def history_figure(history: History, *, metric: str, over: str) -> Figure:
     title = f"wall time, {unit}" if by_time else "trial"
     figure = figure_of(data, x=title, y=metric)
     if not by_time:
-        figure["layout"]["xaxis"]["tickformat"] = ",d"
+        figure["layout"]["xaxis"] |= _whole(max((point.number for point in history.points), default=0))
     return figure
+
+
+def _whole(most: int) -> dict[str, Any]:
+    """An axis of whole numbers up to this one."""
+    return {"tickformat": ",d", **({"dtick": 1} if most < _TICKS else {})}
 
 
 def curves_figure(curves: Curves, *, side: str) -> Figure:
@@ -73,7 +79,7 @@ def curves_figure(curves: Curves, *, side: str) -> Figure:
         "failed": ("failed", "@failed", 1.0, 0.5),
         "running": ("running", "@running", 1.5, 0.8),
         "complete": ("complete", "@complete", 1.0, 0.45),
-        "top": (f"best {_BEST_LINES}", "@complete", 2.0, 1.0),
+        "top": (f"best {1 + min(len(kinds['top']), _BEST_LINES - 1)}", "@complete", 2.0, 1.0),
         "best": ("best", "@best", 3.0, 1.0),
     }
     data = []
@@ -103,6 +109,7 @@ def curves_figure(curves: Curves, *, side: str) -> Figure:
             }
         )
     figure = figure_of(data, x="epoch", y=f"{side}_{curves.name}")
+    figure["layout"]["xaxis"] |= _whole(max((epoch for curve in curves.curves for epoch in curve.epochs), default=0))
     if numbers := scale_of(curves):  # the two sides are compared, so they share their scale
         low, high = min(numbers), max(numbers)
         margin = 0.04 * (high - low or 1.0)

@@ -27,6 +27,16 @@ from reports.study_charts import (
 from reports.study_figures import dressed_contour, dressed_parallel, dressed_slice, importance_figure
 from reports.tables import Table
 
+_TITLES = {
+    "map": "Mean average precision",
+    "auroc": "AUROC",
+    "f1": "F1",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean squared error",
+    "r2": "R²",
+    "balanced_accuracy": "Balanced accuracy",
+    "top5": "Top-5 accuracy",
+}
 _FEW_TRIALS = 30  # below this an importance is a hint at most
 _MOST_SLICES = 12
 
@@ -59,7 +69,7 @@ def add_trials(page: Page, results: Results) -> None:
             charts.append(
                 page.chart(
                     f"curves-{side}-{curves.name}",
-                    f"{curves.name.replace('_', ' ').capitalize()} on the {pictures} pictures",
+                    f"{_TITLES.get(curves.name, curves.name.capitalize())} on the {pictures} pictures",
                     "A line a trial; pruned ones are faint, the best stands out. The scale is that of complete ones."
                     + some,
                     curves_figure(curves, side=side),

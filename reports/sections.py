@@ -150,7 +150,7 @@ def _learnt_nothing(results: Results) -> list[Markup]:
     number = len(found.trials)
     lines = [
         f"{number:,} of {counted(found.judged, 'trial')} got no further than chance: {shown(found.chance)},"
-        " one class for all pictures."
+        " one class for all pictures, give or take a standard error."
     ]
     if cause := found.cause:
         there, others = (f"{shown(low)} to {shown(high)}" for low, high in (cause.collapsed, cause.others))

@@ -145,7 +145,7 @@ def test_curves_come_best_first_with_train_beside_val() -> None:
     assert curves.curves[0].val == (0.7, 0.8)
     assert curves.curves[0].train == (0.35, 0.4)
     figure = curves_figure(curves, side="val")
-    assert [trace["name"] for trace in figure["data"]] == ["pruned", "best 5", "best"]
+    assert [trace["name"] for trace in figure["data"]] == ["pruned", "best 2", "best"]
     assert figure["data"][0]["opacity"] < 0.5 < figure["data"][2]["opacity"]
     assert figure["data"][2]["y"] == [0.7, 0.8, None]  # a gap after each trial's line
 

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from reports.sweep import Sweep
 from runs import Planned, make_run
-from tuning.driver import _next_steps
+from tuning.driver import _next_steps, learnt_nothing
 from tuning.progress import LiveView
 from tuning.runner import Outcome
+from tuning.space import Float
 from tuning.spec import SearchSettings, Spec
 
 
@@ -21,8 +22,28 @@ from tuning.spec import SearchSettings, Spec
 def test_what_to_do_next_goes_further(tmp_path: Path, ended: str, further: str) -> None:
     sweep = Sweep.open(make_run(tmp_path, trials=[Planned("complete", values=[0.5])] * 2))
     outcome = Outcome(ended, sweep.ledger().best(), {"complete": 2})
-    spec = Spec(search=SearchSettings(trials=9, hours=1.5))
+    spec = Spec(space={"lr": Float(0.1, 0.2)}, search=SearchSettings(trials=9, hours=1.5))
     assert _next_steps(sweep, spec, outcome, "tune resume it")[-1].strip() == f"tune resume it {further}"
+
+
+def test_hours_that_were_too_few_are_no_failure(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path, trials=[Planned("running", values=[0.5])]))
+    outcome = Outcome("hours", None, {"running": 1})
+    steps = _next_steps(sweep, Spec(search=SearchSettings(hours=0.25)), outcome, "tune resume it")
+    assert steps == ["go on   tune resume it --hours N   (in all; 0.25 are used up)"]
+
+
+def test_more_of_the_same_is_not_advised(tmp_path: Path) -> None:
+    sweep = Sweep.open(make_run(tmp_path, trials=[Planned("complete", values=[0.5])]))
+    spec = Spec(search=SearchSettings(trials=1))
+    steps = _next_steps(sweep, spec, Outcome("trials", sweep.ledger().best(), {"complete": 1}), "tune resume it")
+    assert "resume" not in "".join(steps)
+
+
+@pytest.mark.parametrize(("values", "lines"), [([0.5, 0.4], 1), ([0.5, 0.9], 0)])
+def test_that_nothing_was_learnt_is_said(tmp_path: Path, values: list[float], lines: int) -> None:
+    sweep = Sweep.open(make_run(tmp_path, trials=[Planned("complete", values=[value]) for value in values]))
+    assert len(learnt_nothing(sweep)) == lines
 
 
 def test_a_trials_error_is_shown_as_it_is(tmp_path: Path) -> None:

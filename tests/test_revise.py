@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from reports.record import RECORD
@@ -14,6 +15,7 @@ from simulation import Simulation
 from trainables.data.pixels import build_store
 from trainables.errors import UserError
 from tuning import setup
+from tuning.cli.main import main
 from tuning.edited import as_written
 from tuning.ready import ready_files
 from tuning.revise import Revision, is_wider, revise
@@ -267,6 +269,41 @@ def test_a_range_written_as_its_file_has_it_is_the_same(dimension: Float) -> Non
 def test_whole_numbers_too(dimension: Int | Choice) -> None:
     spec = Spec(space={"batch_size": dimension})
     assert read_spec(YamlFile(Path("again.yaml"), as_written(spec), {}), base=Path()).space == spec.space
+
+
+def test_first_trials_are_history(tmp_path: Path) -> None:
+    """A range that is narrowed past them is told as that."""
+    text = FILE.replace("trials: 6", "first: [{lr: 0.001}], trials: 6")
+    file = tmp_path / "small.yaml"
+    file.write_text(text)
+    run = create_sweep(load_spec(file), text=text, name="small", runs=tmp_path / "runs", console=QUIET).folder
+    _edit(run, "low: 1e-3", "low: 2e-3")
+    with pytest.raises(UserError, match=r"space\.lr was 0\.001 to 0\.01, log scale, is 0\.002"):
+        revise(run, Revision())
+    _edit(run, "low: 2e-3", "low: 1e-4")
+    assert len(_revised(run, Revision())) == 1
+    assert Sweep.open(run).record["spec"]["search"]["first"] == [{"lr": 0.001}]
+
+
+def test_a_sweep_that_explores_nothing_has_one_trial(tmp_path: Path) -> None:
+    text = "data: {source: digits}\ntrial: {model: small_cnn, weights: none, image_size: 32}\nsearch: {trials: 1}\n"
+    file = tmp_path / "one.yaml"
+    file.write_text(text)
+    run = create_sweep(load_spec(file), text=text, name="one", runs=tmp_path / "runs", console=QUIET).folder
+    with pytest.raises(UserError, match="nothing is explored"):
+        revise(run, Revision(trials=2))
+
+
+def test_check_tells_what_a_resume_would_make_of_an_edit(run: Path) -> None:
+    said = CliRunner().invoke(main, ["check", str(run)])
+    assert "nothing differs" in said.output, said.output
+    _edit(run, "trials: 6", "trials: 8")
+    before = (run / RECORD).read_bytes()
+    said = CliRunner().invoke(main, ["check", str(run / "sweep.yaml")])
+    assert said.exit_code == 0
+    assert said.output.splitlines()[-2:] == ["search.trials was 6, is 8", f"Go on with it: tune resume {run}"]
+    assert (run / RECORD).read_bytes() == before
+    assert CliRunner().invoke(main, ["check", str(run), "--set", "lr=1"]).exit_code == 2
 
 
 def test_a_file_in_another_encoding_is_told(run: Path) -> None:

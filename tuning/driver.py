@@ -15,11 +15,13 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
+from reports.collapsed import collapsed_of
 from reports.export import export_model
 from reports.home import address_of, home_of
-from reports.ledger import JOURNAL
+from reports.ledger import JOURNAL, best_of
 from reports.modelfile import BEST
 from reports.sweep import Sweep
+from reports.tables import shown
 from reports.working_copies import pulled, settle, unsettled
 from reports.write import write_report
 from trainables.data.parallel import available_cores
@@ -113,7 +115,8 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         model = None if outcome.best is None else _export(sweep, store, outcome, console)
         report = _report(sweep, console)
     if outcome.best is None:
-        say("no trial has finished yet" if outcome.interrupted else "not one trial finished", soft_wrap=True)
+        yet = outcome.interrupted or outcome.ended == "hours"
+        say("no trial has finished yet" if yet else "not one trial finished", soft_wrap=True)
     else:
         say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
         say(escape(f"report   {report}"), soft_wrap=True, highlight=False)
@@ -122,6 +125,8 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         failed = counted(spec.search.max_same_errors, "trial")
         say(escape(f"{failed} in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
+    for line in learnt_nothing(sweep):
+        say(escape(line), style="yellow", soft_wrap=True, highlight=False)
     for line in _next_steps(sweep, spec, outcome, resume):
         say(escape(line), soft_wrap=True, highlight=False)
     if outcome.interrupted:
@@ -170,21 +175,32 @@ def _report(sweep: Sweep, console: Console) -> str:
 def _next_steps(sweep: Sweep, spec: Spec, outcome: Outcome, resume: str) -> list[str]:
     if outcome.interrupted:
         return [f"go on   {resume}"]
+    hours = spec.search.hours if outcome.ended == "hours" else None
+    if outcome.best is None and hours:
+        return [f"go on   {resume} --hours N   (in all; {hours:g} are used up)"]
     if outcome.best is None:
-        left = {"errors": "", "hours": " --hours N"}.get(outcome.ended or "", " --trials N")
+        left = "" if outcome.ended == "errors" else " --trials N"
         return [
             f"next    tune show {shlex.quote(sweep.address)}   (each trial's error)",
             f"        {resume}{left}   when the machine was the cause and is mended",
             "        tune search --space FILE --name NEW   when the settings were",
         ]
     done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
-    hours = spec.search.hours if outcome.ended == "hours" else None
     further = f"--hours {2 * hours:g}" if hours else f"--trials {2 * done}"
     return [
         f"next    tune show {shlex.quote(sweep.address)}",
         f"        tune predict {shlex.quote(sweep.address if sweep.home else str(sweep.folder / BEST))} PICTURES",
-        f"        {resume} {further}",
+        *([f"        {resume} {further}"] if spec.space else []),
     ]
+
+
+def learnt_nothing(sweep: Sweep) -> list[str]:
+    """A line where the best trial is one of those that learnt nothing; the report says more."""
+    trials = sweep.ledger().trials()
+    found, best = collapsed_of(sweep, trials), best_of(trials, mode=sweep.mode)
+    if found is None or best is None or best.number not in {trial.number for trial in found.trials}:
+        return []
+    return [f"no trial is clearly better than chance ({shown(found.chance)}, naming one class for all pictures)"]
 
 
 def _last_error(sweep: Sweep) -> str:

@@ -32,6 +32,8 @@ def edited(spec: Spec, *, before: Mapping[str, Any], after: YamlFile, record: st
     if not any(edits.values()) and not odd:
         return spec
     data = as_written(spec)
+    if "first" not in edits["search"]:
+        data["search"].pop("first", None)  # these trials are in the record
     for section, changes in edits.items():
         for name, value in changes.items():
             data[section].pop(name, None)
@@ -49,7 +51,8 @@ def edited(spec: Spec, *, before: Mapping[str, Any], after: YamlFile, record: st
     }
     lines = {key: line for key, line in after.lines.items() if key[:2] not in changed}
     read = read_spec(YamlFile(after.path, {**data, **odd}, lines, changed), base=spec.base)
-    return dataclasses.replace(read, defaults=spec.defaults)
+    search = read.search if "first" in edits["search"] else dataclasses.replace(read.search, first=spec.search.first)
+    return dataclasses.replace(read, search=search, defaults=spec.defaults)
 
 
 def as_written(spec: Spec) -> dict[str, dict[str, Any]]:

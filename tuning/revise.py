@@ -166,6 +166,13 @@ def _check(changes: list[_Change], revised: Spec, ledger: Ledger, run: Path) -> 
             where=f"sweep.yaml of {address_of(run)}",
             hint="put it back, or start another sweep with --name",
         )
+    if not revised.space and revised.search.trials > 1:
+        raise UserError(
+            "nothing is explored, so further trials would all be the same",
+            where="--trials",
+            got=revised.search.trials,
+            hint="for other settings start another sweep",
+        )
     count = ledger.count()
     if revised.search.trials < count:
         raise UserError(

@@ -40,7 +40,10 @@ class SearchSettings:
     ] = "auto"
     first: Annotated[
         list[dict[str, Any]] | None,
-        Doc("Trials to begin with, such as the settings in use so far: `- {lr: 0.001, freeze: none}`, one a line."),
+        Doc(
+            "Trials to begin with, such as the settings in use so far: `- {lr: 0.001, freeze: none}`, one a line. The"
+            " pruner stops them as any other."
+        ),
     ] = None
     sampler: Annotated[
         Literal["tpe", "random"], Doc("How trials are chosen: `tpe` learns from those before, `random` does not.")

@@ -59,6 +59,10 @@ def check_model_settings(settings: TrialSettings) -> None:
         check(settings)
 
 
+def _check_model(settings: TrialSettings) -> None:
+    facts(settings.model)
+
+
 def _check_shape(settings: TrialSettings) -> None:
     model = facts(settings.model)
     frozen_stages(model, settings.freeze)
@@ -115,6 +119,7 @@ def _not_for(settings: TrialSettings, name: str, has: str) -> UserError:
 
 # What must agree, and the settings that each check looks at.
 CHECKS: tuple[tuple[set[str], Callable[[TrialSettings], None]], ...] = (
+    ({"model"}, _check_model),
     ({"model", "freeze", "image_size"}, _check_shape),
     ({"model", "weights"}, _check_weights),
     ({"model", "dropout"}, _check_dropout),

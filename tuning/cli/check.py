@@ -1,10 +1,14 @@
-"""`tune check FILE`: validate a sweep file, show it resolved, draw sample trials."""
+"""`tune check FILE`: validate a sweep file, show it resolved, draw sample trials; or a run's, as a resume would."""
 
 import shlex
+from pathlib import Path
 
 import click
 from rich.console import Console
 
+from reports.record import RECORD
+from trainables.errors import UserError
+from trainables.files import expanded
 from tuning.cli.options import space_argument
 from tuning.preview import preview
 from tuning.ready import find_space
@@ -28,7 +32,13 @@ def check(space: str, sample: int, sets: tuple[str, ...], **numbers: float | Non
     """Validate the sweep FILE (a path, or a ready file's name) and show what it says.
 
     Nothing is run and no picture is read. All mistakes are told at once, each in one line with file, line and field.
+    Of a run's folder, or the sweep.yaml in it, it says what `tune resume` would make of what was edited there.
     """
+    if run := _run_of(space):
+        if sets or any(numbers.values()):
+            raise UserError("a sweep that goes on keeps these", where="--set and the like", got=f"a run, {run}")
+        _check_edited(run, sample=sample)
+        return
     path = find_space(space)
     spec = load_spec(path, sets=sets, files=True, **numbers)  # type: ignore[arg-type]
     console = Console(markup=False, highlight=False)
@@ -37,3 +47,21 @@ def check(space: str, sample: int, sets: tuple[str, ...], **numbers: float | Non
     changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", str(number))]
     command = shlex.join(["tune", "search", "--space", space, *changes])
     console.print(f"{space} is valid. Run it: {command}", soft_wrap=True)
+
+
+def _run_of(space: str) -> Path | None:
+    """The run whose folder or sweep file is meant, if one is."""
+    path = expanded(space)
+    folder = path.parent if path.name == "sweep.yaml" else path
+    return folder if (folder / RECORD).is_file() else None
+
+
+def _check_edited(run: Path, *, sample: int) -> None:
+    from tuning.revise import Revision, revise  # loads Optuna
+
+    revised = revise(run, Revision())
+    console = Console(markup=False, highlight=False)
+    console.print(preview(revised.spec, sample=sample))
+    for line in revised.lines or ["nothing differs from when the sweep was last at work"]:
+        console.print(line, soft_wrap=True)
+    console.print(f"Go on with it: tune resume {shlex.quote(str(run))}", soft_wrap=True)
