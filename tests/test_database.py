@@ -213,7 +213,7 @@ def test_a_database_that_the_user_never_named_is_not_used(
     monkeypatch.setattr("reports.database._Patient", None)
     sweep = Sweep.open(sent(tmp_path, storage))
     for ask in (sweep.database, sweep.ledger, lambda: sweep.ledger(writable=True)):
-        with pytest.raises(UserError, match=f"not used on this machine.*export {VARIABLE}={storage}") as told:
+        with pytest.raises(UserError, match=f"known to have named on this machine.*export {VARIABLE}={storage}") as told:
             ask()
         assert str(told.value).startswith(str(sweep.folder / "sweep.json"))
     monkeypatch.setenv(VARIABLE, storage)
@@ -227,7 +227,7 @@ def test_a_new_sweep_notes_its_database(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("TUNEYARD_CACHE", str(tmp_path / "cache"))
     url = f"sqlite:///{tmp_path / 'sweeps.db'}"
     sweep = Sweep.open(sent(tmp_path, url))
-    with pytest.raises(UserError, match="not used on this machine"):
+    with pytest.raises(UserError, match="known to have named on this machine"):
         sweep.database()
     with _database(small_spec(storage=url), sweep.record) as database:
         assert database == sweep.database()
