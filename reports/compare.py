@@ -5,6 +5,7 @@ print(plain(comparison.summary))
 write_comparison(comparison, Path("comparison"))
 """
 
+import os
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,11 @@ from reports.ledger import TrialRecord, best_of
 from reports.markup import html_table, join, tag
 from reports.page import Page
 from reports.sweep import Sweep, standing
-from reports.tables import Cell, Table, shown, to_csv
+from reports.tables import Cell, Table, chosen, shown, to_csv
 from reports.told import explored_words, setting_cell
 from reports.write import PAGE, refuse_other_page, write_texts
 from trainables.errors import UserError
+from trainables.files import expanded
 from trainables.wording import counted
 
 SUMMARY, SETTINGS, WINNERS, CURVES = "compare.csv", "settings.csv", "winners.csv", "curves.csv"
@@ -197,18 +199,13 @@ def _differences(names: Sequence[str], sweeps: Sequence[Sweep]) -> Table:
 
 
 def _winners(names: Sequence[str], sweeps: Sequence[Sweep], best: Sequence[TrialRecord | None]) -> Table:
-    explored = dict.fromkeys(name for sweep in sweeps for name in sweep.record["spec"]["space"])
+    spaces = [sweep.record["spec"]["space"] for sweep in sweeps]
+    trials = list(zip(best, spaces, strict=True))
+    explored = dict.fromkeys(name for space in spaces for name in space)
     rows = [
-        (name, *(_in_best(name, sweep, trial) for sweep, trial in zip(sweeps, best, strict=True))) for name in explored
+        (name, *(trial and setting_cell(chosen(trial, name, explored=s)) for trial, s in trials)) for name in explored
     ]
     return Table("The best trial of each", ("setting", *names), tuple(rows))
-
-
-def _in_best(name: str, sweep: Sweep, best: TrialRecord | None) -> Cell:
-    """A setting of a sweep's best trial: as it was chosen where the sweep explores it, else as it was told."""
-    if best is None:
-        return None
-    return setting_cell((best.params if name in sweep.record["spec"]["space"] else best.settings).get(name))
 
 
 def _told(sweep: Sweep) -> dict[str, Cell]:
@@ -217,6 +214,9 @@ def _told(sweep: Sweep) -> dict[str, Cell]:
     facts: dict[str, Cell] = {}
     for section in ("data", "search", "resources"):
         facts |= {f"{section}.{name}": setting_cell(value) for name, value in spec[section].items()}
+    for name in ("data.path", "data.root"):  # however they are spelt
+        if path := spec["data"].get(name.partition(".")[2]):
+            facts[name] = os.path.normpath(Path(sweep.record["base"]) / expanded(path))
     for name, value in {**spec["defaults"], **spec["trial"]}.items():
         dimension = spec["space"].get(name)
         facts[f"trial.{name}"] = setting_cell(value) if dimension is None else _explored(dimension)

@@ -23,7 +23,8 @@ def setting_cell(value: Any) -> Cell:
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, list):
-        return ", ".join(shown(setting_cell(inner)) for inner in value) or "none"
+        between = "; " if any(isinstance(inner, dict) for inner in value) else ", "
+        return between.join(shown(setting_cell(inner)) for inner in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {shown(setting_cell(inner))}" for key, inner in value.items())
+        return ", ".join(f"{key}: {shown(setting_cell(inner))}" for key, inner in sorted(value.items()))
     return str(value)

@@ -60,6 +60,21 @@ def test_settings_that_differ_and_no_others(two: Comparison) -> None:
     }  # fmt: skip
 
 
+def test_the_same_in_other_words_is_no_difference(tmp_path: Path) -> None:
+    told = []
+    for sweep, path, first in zip(
+        sweeps(tmp_path, first=values(0.5), second=values(0.5)),
+        ("pictures", str(tmp_path / "x" / ".." / "pictures")),
+        ({"lr": 0.1, "freeze": 2}, {"freeze": 2, "lr": 0.1}),
+        strict=True,
+    ):
+        spec = sweep.record["spec"]
+        data = {**spec["data"], "source": "folder", "path": path}
+        search = {**spec["search"], "first": [first, {"lr": 0.2}]}
+        told.append(changed(sweep, spec={**spec, "data": data, "search": search}, base=str(tmp_path)))
+    assert compare_sweeps(told).differences.rows == ()
+
+
 def test_what_won(tmp_path: Path) -> None:
     first, second = sweeps(
         tmp_path,

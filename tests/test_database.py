@@ -213,7 +213,9 @@ def test_a_database_that_the_user_never_named_is_not_used(
     monkeypatch.setattr("reports.database._Patient", None)
     sweep = Sweep.open(sent(tmp_path, storage))
     for ask in (sweep.database, sweep.ledger, lambda: sweep.ledger(writable=True)):
-        with pytest.raises(UserError, match=f"known to have named on this machine.*export {VARIABLE}={storage}") as told:
+        with pytest.raises(
+            UserError, match=f"known to have named on this machine.*export {VARIABLE}={storage}"
+        ) as told:
             ask()
         assert str(told.value).startswith(str(sweep.folder / "sweep.json"))
     monkeypatch.setenv(VARIABLE, storage)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from trainables.errors import UserError
 from tuning.conductor import Conductor, Job, NoJob
-from tuning.first_trials import checked_points
+from tuning.first_trials import checked_point
 from tuning.ready import ready_files
 from tuning.retention import Retention
 from tuning.setup import create_sweep
@@ -38,7 +38,7 @@ search:
 
 def test_values_get_the_types_of_the_space() -> None:
     point = {"label_smoothing": 0, "batch_size": 16.0, "lr": 1, "optimizer": "sgd", "momentum": 0.3}
-    (found,) = checked_points([point], SPACE, where="x.yaml:3")
+    found = checked_point(point, SPACE, number=1, where="x.yaml:3")
     assert list(found) == ["optimizer", "lr", "momentum", "batch_size", "label_smoothing"]
     assert [type(value) for value in found.values()] == [str, float, float, int, float]
 
@@ -59,7 +59,7 @@ def test_values_get_the_types_of_the_space() -> None:
 )
 def test_points_outside_the_space_are_refused(point: dict, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        checked_points([{"lr": 0.1}, point], SPACE, where="x.yaml:3")
+        checked_point(point, SPACE, number=2, where="x.yaml:3")
     assert f"x.yaml:3: trial 2 of search.first: {message}" in str(caught.value)
 
 
@@ -101,8 +101,19 @@ def test_what_the_command_line_left_out_is_left_out_there_too(tmp_path: Path) ->
 
 def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FILE.replace("{freeze: none}", "{freeze: layer9}"))
-    with pytest.raises(UserError, match=r"mine.yaml:8: trial 2 of search.first: freeze is outside its space"):
+    with pytest.raises(UserError, match=r"mine.yaml:10: trial 2 of search.first: freeze is outside its space"):
         load_spec(tmp_path / "mine.yaml")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        FILE.replace("{freeze: none}", "{freeze: layer9}").replace("{lr: 1,", "{lr: 7,")
+    )
+    with pytest.raises(UserError) as caught:
+        load_spec(tmp_path / "mine.yaml")
+    first, second = str(caught.value).splitlines()
+    assert "mine.yaml:9: trial 1 of search.first: lr is outside" in first
+    assert "mine.yaml:10: trial 2 of search.first: freeze is outside" in second
 
 
 def test_something_else_than_trials_is_refused(tmp_path: Path) -> None:

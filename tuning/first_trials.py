@@ -1,6 +1,6 @@
 """The trials that a sweep tries first: `search.first`, points of the search space given by hand.
 
-    points = checked_points(spec.search.first, space)        # [{"lr": 0.001, "batch_size": 16}, …]
+    point = checked_point({"lr": 1}, space, number=1, where="my.yaml:9")        # {"lr": 1.0}
 
 What a point leaves out is suggested as in any other trial.
 """
@@ -14,19 +14,13 @@ from tuning.space import Choice, Dimension, Int, Space, Value, contains, is_acti
 from tuning.space_file import words_for
 
 
-def checked_points(points: Sequence[Mapping[str, Any]], space: Space, *, where: str) -> list[dict[str, Value]]:
-    """The points in the space's own types and order.
+def checked_point(point: Mapping[str, Any], space: Space, *, number: int, where: str) -> dict[str, Value]:
+    """A point, the first of which has number 1, in the space's own types and order.
 
     Raises:
         UserError: a name that is not explored, a value outside its range or choice, one whose condition is not met.
     """
-    return [
-        _checked(point, space, what=f"trial {number} of search.first", where=where)
-        for number, point in enumerate(points, start=1)
-    ]
-
-
-def _checked(point: Mapping[str, Any], space: Space, *, what: str, where: str) -> dict[str, Value]:
+    what = f"trial {number} of search.first"
     for name in point:
         if name not in space:
             raise UserError(

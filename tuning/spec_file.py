@@ -17,7 +17,7 @@ from trainables.settings import TrialSettings
 from trainables.tasks import METRICS_OF
 from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, nearest
 from tuning.crosschecks import check_together
-from tuning.first_trials import checked_points, without
+from tuning.first_trials import checked_point, without
 from tuning.named_files import check_files
 from tuning.overrides import SECTIONS, apply_sets, put
 from tuning.ready import base_of
@@ -198,12 +198,15 @@ class _Reader:
     def _with_first_trials(self, spec: Spec) -> Spec:
         """The points of `search.first` in the types of the space, less what the command line left out of that."""
         key: KeyPath = ("search", "first")
-        points = without(spec.search.first or [], self.file.data["space"].keys() - spec.space.keys())
-        try:
-            points = checked_points(points, spec.space, where=self.file.where(key))
-        except UserError as error:
-            self.problems.add(error, self.file, key)
-            return spec
+        points = []
+        for place, point in enumerate(
+            without(spec.search.first or [], self.file.data["space"].keys() - spec.space.keys())
+        ):
+            here = (*key, place)
+            try:
+                points.append(checked_point(point, spec.space, number=place + 1, where=self.file.where(here)))
+            except UserError as error:
+                self.problems.add(error, self.file, here)
         return dataclasses.replace(spec, search=dataclasses.replace(spec.search, first=points or None))
 
     def _add(self, key: KeyPath, what: str, **facts: Any) -> None:

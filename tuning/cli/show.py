@@ -87,7 +87,9 @@ def _show_trial(sweep: "Sweep", number: int, console: "Console") -> None:
         raise UserError("no such trial", where="--trial", got=number, expected=_numbers(len(trials)))
     value = "" if trial.value is None else f", {sweep.metric} {shown(trial.value)} in epoch {trial.best_epoch}"
     print_line(f"{sweep.name}, trial {number}: {trial.state}{value}", console=console, style="bold")
-    for label, text in (("started", trial.started), ("ended", trial.ended), ("error", trial.error)):
+    times = (("started", trial.started), ("ended", trial.ended))
+    facts = [(label, text and text.partition(".")[0].replace("T", " ")) for label, text in times]
+    for label, text in (*facts, ("error", trial.error)):
         if text is not None:
             print_line(f"{label} {text}", console=console, style="red" if label == "error" else None)
     for reason in trial.attempts:
