@@ -24,7 +24,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## tuneyard against its peers: speed, then resuming after kills; about half an hour
+bench: $(READY)  ## tuneyard against its peers: speed (well over an hour; --peer-trials 4 shortens it), then resuming after kills
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.reliability
 

@@ -187,9 +187,7 @@ def _tuned(trainable: Callable, work: Work, folder: Path, *, tune_config: dict, 
     assert history is not None
     best = history["val_accuracy"].max()
     finished = len(results) - results.num_errors
-    seconds = sum(
-        result.metrics["seconds"] for result in map(results.__getitem__, range(len(results))) if result.metrics
-    )
+    seconds = float(results.get_dataframe()["seconds"].sum())
     ray.shutdown()
     return Score(finished, float(best), seconds, trials)
 

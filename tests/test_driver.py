@@ -43,7 +43,8 @@ def test_more_of_the_same_is_not_advised(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("values", "lines"), [([0.5, 0.4], 1), ([0.5, 0.9], 0)])
 def test_that_nothing_was_learnt_is_said(tmp_path: Path, values: list[float], lines: int) -> None:
     sweep = Sweep.open(make_run(tmp_path, trials=[Planned("complete", values=[value]) for value in values]))
-    assert len(learnt_nothing(sweep)) == lines
+    assert len(learnt_nothing(sweep, sweep.ledger().best())) == lines
+    assert learnt_nothing(sweep, None) == []
 
 
 def test_a_trials_error_is_shown_as_it_is(tmp_path: Path) -> None:

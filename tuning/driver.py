@@ -18,7 +18,7 @@ from rich.markup import escape
 from reports.collapsed import collapsed_of
 from reports.export import export_model
 from reports.home import address_of, home_of
-from reports.ledger import JOURNAL, best_of
+from reports.ledger import JOURNAL, TrialRecord
 from reports.modelfile import BEST
 from reports.sweep import Sweep
 from reports.tables import shown
@@ -125,7 +125,7 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         failed = counted(spec.search.max_same_errors, "trial")
         say(escape(f"{failed} in a row failed with the same error:"), style="red")
         say(escape(_last_error(sweep)), style="red", soft_wrap=True)
-    for line in learnt_nothing(sweep):
+    for line in learnt_nothing(sweep, outcome.best):
         say(escape(line), style="yellow", soft_wrap=True, highlight=False)
     for line in _next_steps(sweep, spec, outcome, resume):
         say(escape(line), soft_wrap=True, highlight=False)
@@ -194,11 +194,10 @@ def _next_steps(sweep: Sweep, spec: Spec, outcome: Outcome, resume: str) -> list
     ]
 
 
-def learnt_nothing(sweep: Sweep) -> list[str]:
-    """A line where the best trial is one of those that learnt nothing; the report says more."""
-    trials = sweep.ledger().trials()
-    found, best = collapsed_of(sweep, trials), best_of(trials, mode=sweep.mode)
-    if found is None or best is None or best.number not in {trial.number for trial in found.trials}:
+def learnt_nothing(sweep: Sweep, best: TrialRecord | None) -> list[str]:
+    """A line where even the best trial learnt nothing; the report says more."""
+    found = collapsed_of(sweep, [best]) if best else None
+    if found is None:
         return []
     return [f"no trial is clearly better than chance ({shown(found.chance)}, naming one class for all pictures)"]
 

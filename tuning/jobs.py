@@ -163,7 +163,7 @@ class Jobs:
 
 def _trusted() -> dict[str, str]:
     """The database that the user vouches for here, for the job to know too."""
-    return {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
+    return {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
 
 
 def check_paths(data: dict[str, Any], weights: Sequence[str], runs: str) -> None:
