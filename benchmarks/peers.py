@@ -110,6 +110,8 @@ def train_one(config: Config, work: Work, state: dict | None = None) -> Iterator
     train_loader = DataLoader(train_set, batch_size=config["batch_size"], shuffle=True, **loader_options(work))
     val_loader = DataLoader(val_set, batch_size=64, **loader_options(work))
     network = network_of(work, freeze=config["freeze"], classes=classes, channels=channels).to(device)
+    layout = torch.channels_last if work.tuned_peers else torch.preserve_format
+    network = network.to(memory_format=layout)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=config["lr"], momentum=config["momentum"])
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=work.step_size, gamma=config["gamma"])
@@ -122,13 +124,16 @@ def train_one(config: Config, work: Work, state: dict | None = None) -> Iterator
         torch.manual_seed(1000 * work.seed + epoch)  # so that a resumed trial goes on as it would have
         network.train()
         for images, labels in train_loader:
-            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images = images.to(device, non_blocking=True, memory_format=layout)
+            labels = labels.to(device, non_blocking=True)
             optimizer.zero_grad()
-            loss = criterion(network(images), labels)
+            with torch.autocast(device.type, torch.bfloat16, enabled=work.tuned_peers):
+                loss = criterion(network(images), labels)
             loss.backward()
             optimizer.step()
         schedule.step()
-        metrics = {"val_accuracy": _accuracy(network, val_loader, device)}
+        with torch.autocast(device.type, torch.bfloat16, enabled=work.tuned_peers):
+            metrics = {"val_accuracy": _accuracy(network, val_loader, device)}
         yield metrics, {"epoch": epoch + 1, **{name: part.state_dict() for name, part in parts.items()}}
 
 

@@ -66,6 +66,7 @@ class Row:
     "--peers", "peers", multiple=True, type=click.Choice(NAMES[1:]), default=NAMES[1:], help="Only these peers."
 )
 @click.option("--peer-trials", type=click.IntRange(min=1), help="Run so many of a peer's trials, and scale its time.")
+@click.option("--tuned-peers", is_flag=True, help="The peers too compute in channels_last and bf16.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here too."
 )
@@ -76,6 +77,7 @@ def main(
     chosen: tuple[str, ...],
     peers: tuple[str, ...],
     peer_trials: int | None,
+    tuned_peers: bool,
     json_file: Path | None,
 ) -> None:
     """Time the same sweeps in tuneyard, plain Ray Tune and plain Optuna."""
@@ -84,7 +86,9 @@ def main(
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         scratch = Path(folder)
         rows = [
-            row for row in plan(scratch, quick=quick, data=data, weights=weights) if not chosen or row.key in chosen
+            dataclasses.replace(row, work=dataclasses.replace(row.work, tuned_peers=tuned_peers))
+            for row in plan(scratch, quick=quick, data=data, weights=weights)
+            if not chosen or row.key in chosen
         ]
         results = []
         for row in rows:
@@ -171,8 +175,7 @@ def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> 
 
     trials: run only so many, and add what the others would take in them, as many side by side.
     """
-    scaled = trials is not None and trials < work.trials
-    run = dataclasses.replace(work, trials=trials) if scaled and trials else work
+    run = dataclasses.replace(work, trials=min(trials or work.trials, work.trials))
     folder.mkdir()
     work_file, score_file = folder / "work.json", folder / "score.json"
     run.save(work_file)
@@ -196,18 +199,23 @@ def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> 
     score = Score(**json.loads(score_file.read_text(encoding="utf-8")))
     if score.trials != run.trials:
         print(f"{name} finished {score.trials} of {run.trials} trials:\n{done.stderr[-2000:]}", file=sys.stderr)
-    total_s = wall_s
-    if scaled:
-        assert score.trials_s is not None
-        total_s += score.trials_s / score.at_once * (work.trials / run.trials - 1)
+        return {"wall_s": wall_s, "score": None}
     return {
-        "wall_s": total_s,
+        "wall_s": in_all(wall_s, score, trials=work.trials),
         "measured_s": wall_s,
         "trials": run.trials,
         "load": round(os.getloadavg()[0], 2),
         "gpu_busy": busy(),
         "score": dataclasses.asdict(score),
     }
+
+
+def in_all(wall_s: float, score: Score, *, trials: int) -> float:
+    """Seconds that all trials would take: the inside of those that were run is counted as often as it takes."""
+    if score.trials == trials:
+        return wall_s
+    assert score.trials_s is not None
+    return wall_s + score.trials_s / score.at_once * (trials / score.trials - 1)
 
 
 def speed_table(results: list[dict[str, Any]], peers: tuple[str, ...]) -> str:

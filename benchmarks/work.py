@@ -32,6 +32,7 @@ class Work:
         or a ResNet's `layer2` or `layer3` (it and all before it).
     random_views: random resized crop and mirror in training; else the plain picture.
     cpus: cores of the machine that may be used; one trial gets one of them.
+    tuned_peers: whether the peers too compute in channels_last and bf16, which no tutorial does.
     """
 
     pictures: str
@@ -45,6 +46,7 @@ class Work:
     step_size: int = 3
     seed: int = 0
     cpus: int = 1
+    tuned_peers: bool = False
 
     def configs(self) -> list[Config]:
         """The configurations to try, in order."""
