@@ -278,6 +278,13 @@ def test_a_gpu_that_torch_cannot_use_is_told_of(job: TrialJob) -> None:
         ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "out of memory: "),
         ("The actor is dead because its worker process has died.", "its process died (killed, or out of memory)"),
         ("Traceback …\nValueError: odd\n", "ValueError: odd"),
+        (
+            'ray::Worker.train()\n  File "a.py", line 3, in step\n    run()\n    ^^^^^\n'
+            "torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device\n"
+            "CUDA kernel errors might be asynchronously reported at some other API call.\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n",
+            "torch.AcceleratorError: CUDA error: no kernel image is available",
+        ),
         ("", "reason unknown"),
     ],
 )
