@@ -154,6 +154,16 @@ def test_focal_is_the_formula() -> None:
     torch.testing.assert_close(loss_of("focal", "classification", focal_gamma=1.5)(X, LABELS), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.9, 1.0, 2.0])
+def test_focal_learns_nothing_from_what_is_certain(gamma: float) -> None:
+    """As when training pictures are known by heart."""
+    outputs = (1000 * one_hot(LABELS)).requires_grad_()
+    value = loss_of("focal", "classification", focal_gamma=gamma)(outputs, LABELS)
+    value.backward()
+    assert value.item() == 0
+    assert torch.equal(outputs.grad, torch.zeros_like(outputs))  # type: ignore[arg-type]
+
+
 def test_multilabel_margin_is_torchs_own() -> None:
     """Torch wants the labels' numbers in front of a -1; some pictures here have no label, one has all."""
     flags = FLAGS.clone()
