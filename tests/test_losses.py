@@ -7,6 +7,8 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -264,6 +266,14 @@ def test_a_setting_is_used_by_those_losses_that_advice_says(setting: str) -> Non
         changed = loss_of(name, task, **{setting: others.get(setting, 0.4)})
         used = not torch.equal(changed(X, targets), loss_of(name, task)(X, targets))
         assert used == (name in _ONLY_WITH[setting][1]), name
+
+
+@given(value=st.floats(-1e6, 1e6, width=32), pictures=st.integers(1, 300))
+def test_what_is_always_the_same_is_its_own_mean_and_has_no_spread(value: float, pictures: int) -> None:
+    """Rounded sums would give it a spread of their own size, in which all errors would be measured."""
+    mean, std = losses.target_moments(torch.full((pictures, 2), value))
+    assert mean.tolist() == [value] * 2
+    assert std.tolist() == [1.0] * 2
 
 
 # mixing

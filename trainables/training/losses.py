@@ -222,8 +222,9 @@ def is_standardised(loss: str, *, task: Task) -> bool:
 
 def target_moments(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of numbers float32 [N, K], each float32 [K]; 1 for what is always the same."""
-    std = targets.std(dim=0, correction=0)
-    return targets.mean(dim=0), torch.where(std > 0, std, torch.ones_like(std))
+    numbers = targets.double()  # in whose sums nothing is rounded: what is always the same has no spread
+    std = numbers.std(dim=0, correction=0)
+    return numbers.mean(dim=0).float(), torch.where(std > 0, std, torch.ones_like(std)).float()
 
 
 def predicted(outputs: Tensor, *, task: Task, loss: str) -> Tensor:
