@@ -58,9 +58,11 @@ def test_a_trial_that_cannot_go_on(job: TrialJob, monkeypatch: pytest.MonkeyPatc
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN SDPA execution failed …\nCUDA ran out of memory outside PyTorch's allocator. If …"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
         torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be …"),
     ],
-    ids=["torch", "cuDNN", "cuDNN 9", "cuBLAS", "CUDA"],
+    ids=["torch", "cuDNN", "cuDNN 9", "cuBLAS", "attention", "Triton", "CUDA"],
 )
 def test_gpu_memory_is_named_with_what_to_change(
     error: RuntimeError, job: TrialJob, monkeypatch: pytest.MonkeyPatch

@@ -31,7 +31,9 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA out of memory",
+    "CUDA ran out of memory",
     "CUDA error: out of memory",
+    "Triton Error [CUDA]: out of memory",
 )
 _PERHAPS_OUT_OF_MEMORY = (
     "unable to find an engine to execute this computation",
