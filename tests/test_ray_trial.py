@@ -92,6 +92,15 @@ def test_a_lost_gpu_costs_the_process(error: RuntimeError, job: TrialJob, monkey
         next(run_trial(job.to_config()))
 
 
+def test_a_torch_that_was_not_built_for_the_gpu_is_told_of(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process would fare no better, so this one stays."""
+    failing(monkeypatch, torch.AcceleratorError("CUDA error: no kernel image is available for execution …\nCUDA …"))
+    (report,) = run_trial(job.to_config())
+    assert report["failure"].startswith("torch was not built for this GPU: ")
+    assert "resources.gpus_per_trial: 0" in report["failure"]
+    assert "traceback" not in report
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -282,10 +291,10 @@ def test_a_gpu_that_torch_cannot_use_is_told_of(job: TrialJob) -> None:
         ("Traceback …\nValueError: odd\n", "ValueError: odd"),
         (
             'ray::Worker.train()\n  File "a.py", line 3, in step\n    run()\n    ^^^^^\n'
-            "torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device\n"
+            "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
             "CUDA kernel errors might be asynchronously reported at some other API call.\n"
             "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n",
-            "torch.AcceleratorError: CUDA error: no kernel image is available",
+            "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
         ),
         ("", "reason unknown"),
     ],

@@ -153,6 +153,11 @@ def is_gpu_out_of_memory(error: Exception, *, crowded: bool = False) -> bool:
     )
 
 
+def is_torch_of_other_gpus(error: Exception) -> bool:
+    """Whether torch has no code for this GPU, which is older, or newer, than those that it was built for."""
+    return isinstance(error, RuntimeError) and "no kernel image is available" in str(error)
+
+
 def has_lost_gpu(error: Exception) -> bool:
     """Whether CUDA has failed in a way after which this process cannot use it any more."""
     if is_gpu_out_of_memory(error):
