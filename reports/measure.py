@@ -7,13 +7,11 @@
 from faster arithmetic (bf16), which labels a few pictures otherwise; `disagreement` says when that is no explanation.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from reports.agreement import TOLERANCE
@@ -66,7 +64,7 @@ def measure(
         settings, task=store.task, classes=len(store.classes), targets=store.targets[store.indices("train")]
     )
     found = {}
-    with written(path, task=store.task, classes=store.classes) as add, full_fp32():
+    with written(path, task=store.task, classes=store.classes) as add:
         for split, indices in parts.items():
             gathered = Gathered(settings=settings, task=store.task, loss=loss)
             margins: list[float] = []
@@ -106,14 +104,3 @@ def _margins(logits: Tensor) -> list[float]:
         return []
     first, second = logits.topk(2, dim=1).values.unbind(dim=1)
     return ((first - second) / logits.abs().amax(dim=1).clamp(min=1.0)).tolist()
-
-
-@contextmanager
-def full_fp32() -> Iterator[None]:
-    """fp32 on a GPU without TF32, which rounds to 10 bits."""
-    matmul, conv = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, conv

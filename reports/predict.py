@@ -10,6 +10,7 @@ safetensors, both checked, and nothing in it is executed. Computes in fp32.
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from trainables.data.parallel import ordered_map
 from trainables.data.transforms import normalize, validation_view
 from trainables.errors import UserError
 from trainables.files import file_digest
-from trainables.hardware import pick_device
+from trainables.hardware import is_gpu_out_of_memory, pick_device
 from trainables.models.build import build_model
 from trainables.models.weights import Weights
 from trainables.training.losses import FROM_OUTPUTS
@@ -77,7 +78,9 @@ class Predictor:
     def __init__(self, description: Description, network: nn.Module, *, device: torch.device | None = None) -> None:
         self.description = description
         self._device = device or pick_device()
-        self._network = network.to(self._device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        with _lack_of_memory_told():
+            network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval()
 
     @classmethod
     def load(cls, folder: Path | str, *, device: torch.device | None = None) -> "Predictor":
@@ -122,10 +125,14 @@ class Predictor:
 
     @torch.inference_mode()
     def logits(self, pictures: Tensor) -> Tensor:
-        """uint8 [N, C, S, S], 0–255, to what the network puts out, float32 [N, classes] on the CPU."""
-        pictures = pictures.to(self._device, memory_format=torch.channels_last)
-        inputs = normalize(pictures, mean=self.description.mean, std=self.description.std)
-        return forwarded(self._network, inputs).float().cpu()
+        """uint8 [N, C, S, S], 0–255, to what the network puts out, float32 [N, classes] on the CPU.
+
+        UserError where a GPU's memory does not suffice.
+        """
+        with _full_fp32(), _lack_of_memory_told():
+            pictures = pictures.to(self._device, memory_format=torch.channels_last)
+            inputs = normalize(pictures, mean=self.description.mean, std=self.description.std)
+            return forwarded(self._network, inputs).float().cpu()
 
     def scores(self, pictures: Tensor) -> Tensor:
         """uint8 [N, C, S, S], 0–255, to float32 [N, classes]: probabilities, or values in regression."""
@@ -160,6 +167,29 @@ class Predictor:
 def as_scores(outputs: Tensor, description: Description) -> Tensor:
     """A network's outputs [N, K] as what they stand for: probabilities, or values in the targets' own units."""
     return FROM_OUTPUTS[description.scores](outputs)
+
+
+@contextmanager
+def _full_fp32() -> Iterator[None]:
+    """fp32 on a GPU without TF32, which rounds to 10 bits."""
+    matmul, conv = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, conv
+
+
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    """UserError where a GPU's memory does not suffice, as beside a sweep that is at work there."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_gpu_out_of_memory(error):
+            raise
+        hint = "CUDA_VISIBLE_DEVICES= in front of the command has the CPU do it; smaller batches take less memory"
+        raise UserError("the GPU's free memory does not suffice", hint=hint) from error
 
 
 # the weights

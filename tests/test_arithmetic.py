@@ -43,3 +43,15 @@ def test_tf32_is_told_where_a_gpu_has_it(
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
     assert Arithmetic.of(torch.device("cuda", 0), None).precision == told
     assert Arithmetic.of(torch.device("cpu"), None).precision == "fp32"
+
+
+def test_with_tf32_other_numbers_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what was computed with it is not taken by a process that its user has told to do without."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    keys = []
+    for allowed in (True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+        keys.append(Arithmetic.of(torch.device("cuda", 0), None).key())
+    assert keys[0] != keys[1]

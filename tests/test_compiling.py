@@ -16,6 +16,7 @@ from rich.console import Console
 from test_exact_trial import BASE, NO_WEIGHTS, check_exact, trial
 from torch import nn
 from torch._dynamo.utils import counters
+from torch._inductor.exc import TritonMissing
 
 from conftest import make_pictures
 from trainables import feed
@@ -107,13 +108,23 @@ def test_a_compiler_is_looked_for_before_the_first_trial_where_one_may_need_it(
     assert (tmp_path / "runs").exists() == ("compile" not in space)
 
 
-def test_a_compiler_that_fails_ends_the_trial_in_one_line(store: PixelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("C++ compile error\n\nOutput:\nx.cpp:1:10: fatal error: omp.h: No such file\n"), r"omp\.h"),
+        (TritonMissing(first_useful_frame=None), "working triton installation"),
+    ],
+    ids=["C++", "Triton"],
+)
+def test_a_compiler_that_fails_ends_the_trial_in_one_line(
+    error: Exception, reason: str, store: PixelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
-        raise RuntimeError("C++ compile error\n\nOutput:\nx.cpp:1:10: fatal error: omp.h: No such file\n")
+        raise error
 
     really = torch.compile
     monkeypatch.setattr(torch, "compile", lambda call, **_: really(call, backend=broken))
-    with pytest.raises(TrialError, match=r"torch cannot compile .*omp\.h.*; set compile: false") as told:
+    with pytest.raises(TrialError, match=rf"torch cannot compile .*{reason}.*; set compile: false") as told:
         next(trial(SMALL, store))
     assert "\n" not in str(told.value)
 

@@ -459,6 +459,39 @@ def test_what_cannot_be_read_is_told_and_the_rest_predicted(trained: Path, expor
     }  # fmt: skip
 
 
+class Computing(torch.nn.Module):
+    """Gives what a function gives, whatever the pictures are."""
+
+    def __init__(self, outputs: Callable[[], torch.Tensor]) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.outputs()
+
+
+def test_a_prediction_is_computed_without_tf32(exported: Path) -> None:
+    """As what the export measured is: with it, the scores of the two would differ in the third digit."""
+
+    def allowed() -> list[float]:
+        return [float(backend.allow_tf32) for backend in (torch.backends.cudnn, torch.backends.cuda.matmul)]
+
+    before = allowed()
+    assert before[0], "torch's default, for training"
+    predictor = Predictor(read_description(exported), Computing(lambda: torch.tensor([allowed()])))
+    assert predictor.logits(torch.zeros(1, 3, 40, 40, dtype=torch.uint8)).tolist() == [[0, 0]]
+    assert allowed() == before
+
+
+def test_a_gpu_without_enough_memory_is_told_of(exported: Path) -> None:
+    def lacking() -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+
+    predictor = Predictor(read_description(exported), Computing(lacking))
+    with pytest.raises(UserError, match=r"the GPU's free memory does not suffice; CUDA_VISIBLE_DEVICES="):
+        predictor.logits(torch.zeros(1, 3, 40, 40, dtype=torch.uint8))
+
+
 def test_find_pictures(tmp_path: Path) -> None:
     for name in ("b/2.JPG", "b/1.png", "a.jpeg", "notes.txt", ".hidden/3.jpg", "b/.4.jpg", "[x].png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

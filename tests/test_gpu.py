@@ -17,12 +17,15 @@ import torch
 from conftest import PROJECT, make_pictures
 from reports.modelfile import DESCRIPTION
 from reports.sweep import Sweep
+from trainables import features, feed
 from trainables.checkpoint import Snapshot
+from trainables.data import passes
 from trainables.data.catalog import Task
 from trainables.data.loaders import training_batches
 from trainables.data.pixels import build_store
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.data.store import PixelStore, StoreWriter
+from trainables.errors import UserError
 from trainables.features import Sharing
 from trainables.finetune import finetune
 from trainables.hardware import CONTEXT_BYTES, gpu_share, limit_gpu_memory, pick_device, release_gpu_memory
@@ -32,7 +35,7 @@ from trainables.models.weights import Weights
 from trainables.ray_trial import TrialJob, run_trial
 from trainables.settings import TrialSettings
 from trainables.tasks import LOSSES_OF
-from trainables.training.compiling import keep_compiled
+from trainables.training.compiling import check_compiler, keep_compiled
 from trainables.training.loop import evaluate, train
 from trainables.training.metrics import Gathered, RunningMetrics
 from trainables.training.trainer import Trainer
@@ -80,7 +83,14 @@ def test_an_epoch_and_the_next_from_its_snapshot(
     assert again.lr == second.lr
 
 
-def test_a_compiled_trial_goes_on_from_its_snapshot(store: PixelStore, tmp_path: Path) -> None:
+def test_a_compiled_trial_goes_on_from_its_snapshot(
+    store: PixelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # for it to be put back
+    try:
+        check_compiler()
+    except UserError as missing:
+        pytest.skip(str(missing))
     keep_compiled(tmp_path)
     settings = dataclasses.replace(SMALL, model="small_cnn", precision="auto", compile=True)
     epochs = finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS)
@@ -128,8 +138,10 @@ def test_shared_rows_are_pinned(freeze: str, store: PixelStore, tmp_path: Path) 
 @pytest.mark.parametrize("freeze", ["none", "layer2", "backbone"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_host_never_waits_for_the_gpu_within_a_pass(
-    precision: str, freeze: str, shared: bool, store: PixelStore, tmp_path: Path
+    precision: str, freeze: str, shared: bool, store: PixelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in (feed, features, passes):
+        monkeypatch.setattr(module, "CHUNK", 4)  # several batches of validation, too
     sharing = Sharing(tmp_path, 10**9) if shared else None
     trainer = small_trainer(store, freeze=freeze, augment="strong", precision=precision, sharing=sharing)
     trainer.epoch(1)  # loads kernels and constants, and computes what is shared
@@ -160,7 +172,7 @@ def test_the_host_never_waits_for_the_gpu_within_a_pass(
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert running.batches > 2
-    assert gathered.batches > 0
+    assert gathered.batches > 1
 
 
 class Watched:
@@ -215,17 +227,26 @@ def store_of(task: Task, folder: Path) -> PixelStore:
     ],
 )
 def test_a_gpu_learns_what_a_cpu_learns(task: Task, changes: dict, tmp_path: Path) -> None:
+    """By what it says of it, and by where it brings the weights in the second epoch."""
     settings = dataclasses.replace(SMALL, model="small_cnn", lr=0.001, batch_size=8, dropout=0.0)
+    settings = dataclasses.replace(settings, **changes)
     store = store_of(task, tmp_path)
     on_cpu, on_gpu = (
-        list(
-            finetune(
-                dataclasses.replace(settings, **changes), store=store, data_seed=0, weights=NO_WEIGHTS, device=device
-            )
-        )
+        [
+            (epoch, epoch.snapshot().model)
+            for epoch in finetune(settings, store=store, data_seed=0, weights=NO_WEIGHTS, device=device)
+        ]
         for device in (torch.device("cpu"), pick_device())
     )
-    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+    (_, before), (_, after) = on_cpu
+    _, after_on_gpu = on_gpu[-1]
+
+    def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+        return torch.cat([(one[name] - other[name]).flatten() for name in before]).norm().item()
+
+    # TF32 makes 0.05 of the way, by rounding to its 10 bits on a CPU; a rate that is a third too low 0.4 and more.
+    assert distance(after_on_gpu, after) < 0.2 * distance(after, before)
+    for (ours, _), (theirs, _) in zip(on_gpu, on_cpu, strict=True):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=0.02, abs=1e-4)
         assert ours.val_loss == pytest.approx(theirs.val_loss, rel=0.02, abs=1e-4)
         assert ours.lr == theirs.lr

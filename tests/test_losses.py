@@ -7,6 +7,8 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -154,6 +156,16 @@ def test_focal_is_the_formula() -> None:
     torch.testing.assert_close(loss_of("focal", "classification", focal_gamma=1.5)(X, LABELS), expected)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.9, 1.0, 2.0])
+def test_focal_learns_nothing_from_what_is_certain(gamma: float) -> None:
+    """As when training pictures are known by heart."""
+    outputs = (1000 * one_hot(LABELS)).requires_grad_()
+    value = loss_of("focal", "classification", focal_gamma=gamma)(outputs, LABELS)
+    value.backward()
+    assert value.item() == 0
+    assert torch.equal(outputs.grad, torch.zeros_like(outputs))  # type: ignore[arg-type]
+
+
 def test_multilabel_margin_is_torchs_own() -> None:
     """Torch wants the labels' numbers in front of a -1; some pictures here have no label, one has all."""
     flags = FLAGS.clone()
@@ -254,6 +266,14 @@ def test_a_setting_is_used_by_those_losses_that_advice_says(setting: str) -> Non
         changed = loss_of(name, task, **{setting: others.get(setting, 0.4)})
         used = not torch.equal(changed(X, targets), loss_of(name, task)(X, targets))
         assert used == (name in _ONLY_WITH[setting][1]), name
+
+
+@given(value=st.floats(-1e6, 1e6, width=32), pictures=st.integers(1, 300))
+def test_what_is_always_the_same_is_its_own_mean_and_has_no_spread(value: float, pictures: int) -> None:
+    """Rounded sums would give it a spread of their own size, in which all errors would be measured."""
+    mean, std = losses.target_moments(torch.full((pictures, 2), value))
+    assert mean.tolist() == [value] * 2
+    assert std.tolist() == [1.0] * 2
 
 
 # mixing

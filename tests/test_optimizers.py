@@ -61,6 +61,7 @@ class Toy:
             mixing=Mixing(settings),
             clip_grad_norm=settings.clip_grad_norm,
         )
+        self.arithmetic = Arithmetic.of(CPU, None)
 
     def epoch(self, epoch: int) -> float:
         """One pass; the mean loss during it."""
@@ -71,7 +72,7 @@ class Toy:
             epoch=epoch,
             learning=self.learning,
             prepare=Preparation(device=CPU, mean=(0.3,), std=(0.3,)),
-            arithmetic=Arithmetic.of(CPU, None),
+            arithmetic=self.arithmetic,
             running=RunningMetrics(CPU, settings=self.settings, task="classification"),
         )["loss"]
         self.learning.schedule.end_epoch(epoch=epoch, val_loss=loss)
@@ -442,6 +443,25 @@ def test_no_milestones(value: str) -> None:
 )
 def test_steps_of_an_epoch(pictures: int, drop_last: bool, steps: int) -> None:
     assert steps_of(pictures, TrialSettings(batch_size=4, drop_last=drop_last)) == steps
+
+
+@pytest.mark.parametrize("name", [name for name in DENSE if name != "lbfgs"])
+@pytest.mark.parametrize("limit", [0.0, 0.05])
+def test_losses_that_are_scaled_as_for_fp16_train_the_same(name: str, limit: float) -> None:
+    """To the bit, as all scales are powers of two; clipped or not, in a scale that grows, and through a snapshot."""
+    settings = settings_of(optimizer=name, clip_grad_norm=limit)
+    plain, scaled = Toy(settings), Toy(settings)
+    scaled.arithmetic = Arithmetic(CPU, None, torch.amp.GradScaler("cpu", growth_interval=2))
+    for epoch in range(1, EPOCHS + 1):
+        assert scaled.epoch(epoch) == plain.epoch(epoch)
+        scale, snapshot = scaled.arithmetic.scaler.state_dict(), scaled.snapshot(epoch)
+        scaled = Toy(settings)
+        scaled.resume(snapshot)
+        scaled.arithmetic = Arithmetic(CPU, None, torch.amp.GradScaler("cpu"))
+        scaled.arithmetic.scaler.load_state_dict(scale)
+    assert scale["scale"] == 2.0**20
+    for ours, theirs in zip(scaled.network.parameters(), plain.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_clipping_limits_a_step() -> None:

@@ -58,6 +58,7 @@ class Pretending(Worker):
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RaySession]:
     """A machine with one GPU, as far as Ray is concerned."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(PROJECT), str(PROJECT / "tests"))))  # where `Pretending` is
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
         yield RaySession(tmp_path, nodes=lambda: [{"CPU": 4.0, "GPU": 1.0}])

@@ -164,6 +164,17 @@ def test_a_trial_is_on_one_node() -> None:
         session.room({"CPU": 4.0})
 
 
+@pytest.mark.parametrize(("visible", "gpus"), [("-1", 0), ("", None), ("0", None), ("GPU-3fa9,GPU-17c2", None)])
+def test_gpus_that_cuda_is_not_to_see_are_not_counted(
+    visible: str, gpus: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    asked: list[dict] = []
+    monkeypatch.setattr(cluster.ray, "init", lambda **how: asked.append(how))
+    cluster._start(Path())
+    assert asked[0]["num_gpus"] == gpus
+
+
 def test_how_many_trials_at_once() -> None:
     here, cluster = session_on({"CPU": 4.0}), session_on({"CPU": 4.0}, joined=True)
     assert here.limit({"CPU": 1.0}, workers=None) == cluster.limit({"CPU": 1.0}, workers=None) == 4

@@ -58,9 +58,11 @@ def test_a_trial_that_cannot_go_on(job: TrialJob, monkeypatch: pytest.MonkeyPatc
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN SDPA execution failed …\nCUDA ran out of memory outside PyTorch's allocator. If …"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
         torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be …"),
     ],
-    ids=["torch", "cuDNN", "cuDNN 9", "cuBLAS", "CUDA"],
+    ids=["torch", "cuDNN", "cuDNN 9", "cuBLAS", "attention", "Triton", "CUDA"],
 )
 def test_gpu_memory_is_named_with_what_to_change(
     error: RuntimeError, job: TrialJob, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +90,15 @@ def test_a_lost_gpu_costs_the_process(error: RuntimeError, job: TrialJob, monkey
     failing(monkeypatch, error)
     with pytest.raises(RuntimeError, match="CUDA error"):
         next(run_trial(job.to_config()))
+
+
+def test_a_torch_that_was_not_built_for_the_gpu_is_told_of(job: TrialJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process would fare no better, so this one stays."""
+    failing(monkeypatch, torch.AcceleratorError("CUDA error: no kernel image is available for execution …\nCUDA …"))
+    (report,) = run_trial(job.to_config())
+    assert report["failure"].startswith("torch was not built for this GPU: ")
+    assert "resources.gpus_per_trial: 0" in report["failure"]
+    assert "traceback" not in report
 
 
 @pytest.mark.parametrize(
@@ -278,6 +289,13 @@ def test_a_gpu_that_torch_cannot_use_is_told_of(job: TrialJob) -> None:
         ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.", "out of memory: "),
         ("The actor is dead because its worker process has died.", "its process died (killed, or out of memory)"),
         ("Traceback …\nValueError: odd\n", "ValueError: odd"),
+        (
+            'ray::Worker.train()\n  File "a.py", line 3, in step\n    run()\n    ^^^^^\n'
+            "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
+            "CUDA kernel errors might be asynchronously reported at some other API call.\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n",
+            "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
+        ),
         ("", "reason unknown"),
     ],
 )

@@ -62,7 +62,7 @@ class Arithmetic:
                 "instructions": sorted(flag for flag in cpu_flags() if flag.startswith(_INSTRUCTIONS)),
                 "threads": torch.get_num_threads(),
             }
-        return {**where, "type": str(self.dtype)}
+        return {**where, "type": self.precision}
 
     @property
     def precision(self) -> str:

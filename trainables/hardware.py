@@ -31,7 +31,9 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA out of memory",
+    "CUDA ran out of memory",
     "CUDA error: out of memory",
+    "Triton Error [CUDA]: out of memory",
 )
 _PERHAPS_OUT_OF_MEMORY = (
     "unable to find an engine to execute this computation",
@@ -149,6 +151,11 @@ def is_gpu_out_of_memory(error: Exception, *, crowded: bool = False) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     )
+
+
+def is_torch_of_other_gpus(error: Exception) -> bool:
+    """Whether torch has no code for this GPU, which is older, or newer, than those that it was built for."""
+    return isinstance(error, RuntimeError) and "no kernel image is available" in str(error)
 
 
 def has_lost_gpu(error: Exception) -> bool:

@@ -30,6 +30,7 @@ from trainables.hardware import (
     gpu_share,
     has_lost_gpu,
     is_gpu_out_of_memory,
+    is_torch_of_other_gpus,
     limit_gpu_memory,
     pick_device,
     release_gpu_memory,
@@ -42,6 +43,8 @@ from trainables.places import Place, place_at
 from trainables.ray_nodes import store_here, weights_here
 from trainables.settings import TrialSettings
 from trainables.training.compiling import keep_compiled
+
+_TRAIN_ON_CPU = "set resources.gpus_per_trial: 0 to train on the CPU"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ def _run(job: TrialJob, device: torch.device) -> Generator[dict[str, Any], None,
         if is_gpu_out_of_memory(error, crowded=0 < job.gpus < 1):
             residents.clear()
             return {"failure": _out_of_memory(job, error), "out_of_memory": True}
+        if is_torch_of_other_gpus(error):
+            return {"failure": f"torch was not built for this GPU: install one that was, or {_TRAIN_ON_CPU}"}
         if has_lost_gpu(error):
             raise
         return {"failure": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
@@ -123,7 +128,7 @@ def _report_epochs(job: TrialJob, device: torch.device) -> Iterator[dict[str, An
     if job.gpus > 0 and device.type == "cpu":
         raise TrialError(
             "there is a GPU for this trial, and torch cannot use it (tune doctor says more): bring its driver or torch"
-            " up to date, or set resources.gpus_per_trial: 0 to train on the CPU"
+            f" up to date, or {_TRAIN_ON_CPU}"
         )
     use_threads(job.cpus)
     limit_gpu_memory(device, gpus=job.gpus)

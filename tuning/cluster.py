@@ -133,9 +133,11 @@ def shut_down() -> None:
 
 
 def _start(folder: Path) -> None:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("-")  # to CUDA -1 is none, and Ray counts it as one
     ray.init(
         address="local",
         num_cpus=available_cores(),
+        num_gpus=0 if hidden else None,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

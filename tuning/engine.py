@@ -226,7 +226,11 @@ def _reason(trial) -> str:
         return NODE_LOST
     if "process has died" in text or "died unexpectedly" in text:
         return "its process died (killed, or out of memory)"
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "reason unknown")
+    lines = [line for line in text.splitlines() if line.strip()]
+    places = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    # Behind a traceback, an error's first line: CUDA's go on for several, about what to set for debugging.
+    told = (line for line in lines[places[-1] + 1 :] if not line.startswith(" ")) if places else reversed(lines)
+    return next(told, "reason unknown").strip()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import ShortenTraceback
 
 from trainables.data.cache import kind_folder
 from trainables.data.room import forget_compiled
@@ -50,7 +50,7 @@ class Compiled(nn.Module):
             return self._network(pictures)
         try:
             return self._fast(pictures)
-        except BackendCompilerFailed as error:
+        except ShortenTraceback as error:  # what compilers fail with, and a GPU that Triton is missing for
             if is_gpu_out_of_memory(error):
                 raise
             reason = _reason(error)
@@ -86,7 +86,8 @@ def check_compiler() -> None:
     )
 
 
-def _reason(error: BackendCompilerFailed) -> str:
+def _reason(error: ShortenTraceback) -> str:
     """The one line that says it: the compiler's own first error, where it got so far."""
-    lines = str(error.inner_exception).strip().splitlines() or [type(error.inner_exception).__name__]
+    cause = getattr(error, "inner_exception", error)
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return next((line for line in lines if "error:" in line), lines[0]).strip()

@@ -20,6 +20,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Pairs of a whole pass that margin ranking looks at together.
 _PAIRS_AT_A_TIME = 2**16
+_LEAST_WRONG = 1e-6  # what focal takes for the rest of a probability of nearly 1: some steps of fp32
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class _Focal(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         log_right = outputs.log_softmax(dim=1).gather(1, targets[:, None])[:, 0]
-        losses = -((1 - log_right.exp()) ** self.gamma) * log_right
+        # At 0 the slope of a power below 1 has no end.
+        wrong = (1 - log_right.exp()).clamp(min=_LEAST_WRONG)
+        losses = -(wrong**self.gamma) * log_right
         if self.weights is None:
             return losses.mean()
         weights = self.weights[targets]
@@ -219,8 +222,9 @@ def is_standardised(loss: str, *, task: Task) -> bool:
 
 def target_moments(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of numbers float32 [N, K], each float32 [K]; 1 for what is always the same."""
-    std = targets.std(dim=0, correction=0)
-    return targets.mean(dim=0), torch.where(std > 0, std, torch.ones_like(std))
+    numbers = targets.double()  # in whose sums nothing is rounded: what is always the same has no spread
+    std = numbers.std(dim=0, correction=0)
+    return numbers.mean(dim=0).float(), torch.where(std > 0, std, torch.ones_like(std)).float()
 
 
 def predicted(outputs: Tensor, *, task: Task, loss: str) -> Tensor:
