@@ -680,8 +680,8 @@ def test_an_export_that_fails_costs_the_sweep_nothing(tmp_path: Path, monkeypatc
     assert driver._conclude(sweep, spec, None, outcome, console) == 0  # type: ignore[arg-type]
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "RuntimeError: CUDA is gone" in said
-    assert f"model    not exported; try again: tune export {sweep.folder}" in said
-    assert f"report   {sweep.folder / 'report' / 'index.html'}" in said
+    assert f"model   not exported; try again: tune export {sweep.folder}" in said
+    assert f"report  {sweep.folder / 'report' / 'index.html'}" in said
     assert f"tune resume {sweep.folder}" in said
     assert asked[0]["device"].type == "cpu"
 
