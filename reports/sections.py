@@ -167,7 +167,7 @@ def shared_words(work: SharedWork) -> list[str]:
         if work.making:
             line += f"; {work.making:,} spent {duration(work.making_s)} on it"
         if work.told:
-            line += f". At that pace those {work.told:,} would have taken about {duration(work.saved_s)} longer"
+            line += f". At that pace this saved about {duration(work.saved_s)} in {counted(work.told, 'epoch')}"
         if work.told < work.ready:
             line += f". For {work.ready - work.told:,} it was done before this sweep, in a time that is not recorded"
         lines.append(f"{line}.")
