@@ -80,6 +80,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
             unnamed.rename(run)
         flush_folder(runs)
     except OSError as error:
+        check_new(name, runs=runs)  # another search may have taken the name meanwhile
         raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
     finally:
         shutil.rmtree(unnamed, ignore_errors=True)
