@@ -17,7 +17,7 @@ from reports.tables import shown
 Figure = dict[str, Any]
 
 NUMBER = ".4~r"  # in d3's words what `reports.tables.shown` does: 0.9444, 239000
-STATES = ("complete", "pruned", "failed", "running")
+STATES = ("complete", "pruned", "failed", "running", "paused")
 _BEST_LINES = 5
 _TICKS = 12  # whole numbers on an axis that has room for each
 
@@ -69,7 +69,7 @@ def _whole(most: int) -> dict[str, Any]:
 
 def curves_figure(curves: Curves, *, side: str) -> Figure:
     """Learning curves of one side, `train` or `val`: pruned ones faint, the best in its own colour."""
-    kinds: dict[str, list[Curve]] = {"pruned": [], "failed": [], "running": [], "complete": [], "top": [], "best": []}
+    kinds: dict[str, list[Curve]] = {kind: [] for kind in (*STATES, "top", "best")}
     for curve in curves.curves:
         good = curve.state == "complete"
         best, top = good and curve.rank == 0, good and curve.rank < _BEST_LINES
@@ -78,6 +78,7 @@ def curves_figure(curves: Curves, *, side: str) -> Figure:
         "pruned": ("pruned", "@pruned", 1.0, 0.35),
         "failed": ("failed", "@failed", 1.0, 0.5),
         "running": ("running", "@running", 1.5, 0.8),
+        "paused": ("paused", "@paused", 1.5, 0.8),
         "complete": ("complete", "@complete", 1.0, 0.45),
         "top": (f"best {1 + min(len(kinds['top']), _BEST_LINES - 1)}", "@complete", 2.0, 1.0),
         "best": ("best", "@best", 3.0, 1.0),
@@ -180,7 +181,7 @@ def time_figure(spent: TimeSpent) -> Figure:
             }
         )
     figure = figure_of(data, x="% of the workers’ time", y="")
-    figure["layout"] |= {"barmode": "stack"}
+    figure["layout"] |= {"barmode": "stack", "bargap": 0.4}
     figure["layout"]["xaxis"]["range"] = [0, 100]
     figure["layout"]["yaxis"]["showticklabels"] = False
     return figure

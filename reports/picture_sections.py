@@ -4,6 +4,8 @@ add_trials(page, results)
 add_settings(page, results)
 """
 
+import dataclasses
+
 from reports.charts import curves_of, history_of, time_spent, timeline_of
 from reports.figures import curves_figure, history_figure, time_figure, timeline_figure
 from reports.markup import Markup, chart_text, html_table, join, tag
@@ -25,7 +27,7 @@ from reports.study_charts import (
     slice_figure,
 )
 from reports.study_figures import dressed_contour, dressed_parallel, dressed_slice, importance_figure
-from reports.tables import Table
+from reports.tables import Table, state_in_words
 
 _TITLES = {
     "map": "Mean average precision",
@@ -43,7 +45,8 @@ _MOST_SLICES = 12
 
 def add_trials(page: Page, results: Results) -> None:
     """History, learning curves, workers and where the time went."""
-    trials, sweep = results.trials, results.sweep
+    sweep, state = results.sweep, results.standing["state"]
+    trials = [dataclasses.replace(trial, state=state_in_words(trial.state, state)) for trial in results.trials]
     if not any(trial.epochs for trial in trials):
         page.section("trials", "How it went", tag("p", "No trial has finished an epoch yet."))
         return
@@ -92,7 +95,7 @@ def add_trials(page: Page, results: Results) -> None:
             page.chart(
                 "time", "Where the time went",
                 f"All the time of the workers; an epoch’s parts are told apart where the ledger has them.{before}",
-                time_figure(spent), height=150, wide=True,
+                time_figure(spent), height=210, wide=True,
             )
         )  # fmt: skip
     page.section("trials", "How it went", tag("div", *charts, attributes={"class": "charts"}))

@@ -17,7 +17,7 @@ from reports.page import Page, command
 from reports.ranking import on_new_pictures
 from reports.results import Results
 from reports.shared_work import SharedWork, shared_work
-from reports.tables import shown, state_in_words
+from reports.tables import ENDED, shown, state_in_words
 from reports.tested import score_on_test
 from trainables.wording import counted
 
@@ -38,7 +38,7 @@ def lead(results: Results) -> Markup:
         f"judged by {results.sweep.metric}",
         f"begun {record['created'][:16].replace('T', ' ')} UTC",
     ]
-    return tag("p", state, " · ", " · ".join(facts), attributes={"class": "lead"})
+    return tag("p", state, ENDED.get(standing["outcome"], ""), " · ", " · ".join(facts), attributes={"class": "lead"})
 
 
 _OUTPUTS = {"classification": ("class", "classes"), "multilabel": ("label",), "regression": ("value",)}
@@ -167,7 +167,7 @@ def shared_words(work: SharedWork) -> list[str]:
         if work.making:
             line += f"; {work.making:,} spent {duration(work.making_s)} on it"
         if work.told:
-            line += f". At that pace those {work.told:,} would have taken about {duration(work.saved_s)} longer"
+            line += f". At that pace this saved about {duration(work.saved_s)} in {counted(work.told, 'epoch')}"
         if work.told < work.ready:
             line += f". For {work.ready - work.told:,} it was done before this sweep, in a time that is not recorded"
         lines.append(f"{line}.")

@@ -24,7 +24,7 @@ from trainables.wording import counted
 
 Cell = str | int | float | bool | None
 
-_ENDED = {"hours": " (its hours are used up)", "errors": " (the same error again and again)"}
+ENDED = {"hours": " (its hours are used up)", "errors": " (the same error again and again)"}
 # What Markdown would act on: anywhere, but for `_` within a word; and at the start of a line.
 _MARKS = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_++|_++(?![^\W_])|(?<!\S)#++|^=++(?=\s|$)|^[-+](?=[\s-]|$)")
 _NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
@@ -113,7 +113,7 @@ def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[
     total = sum(counts.values())
     epochs = "" if budget["epochs"] is None else f" of up to {counted(budget['epochs'], 'epoch')}"
     hours = "" if budget["hours"] is None else f", {budget['hours']:g} hour{'' if budget['hours'] == 1 else 's'}"
-    why = _ENDED.get(standing["outcome"], "")
+    why = ENDED.get(standing["outcome"], "")
     lines = [
         f"{standing['state']}{why}; {total} of {counted(budget['trials'], 'trial')} begun{epochs}{hours}",
         ", ".join(f"{number} {state_in_words(state, standing['state'])}" for state, number in counts.items()),

@@ -287,6 +287,12 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
         "explores stands under `space:`",
     ),
     (
+        "choices where a sweep has one",
+        "data:\n  val: [0.1, 0.2]\n",
+        "sweep.yaml:2: data.val: wrong type: got [0.1, 0.2], expected number > 0 and < 1; the same for a whole "
+        "sweep",
+    ),
+    (
         "a range under trial",
         "trial:\n  lr: {low: 0.1, high: 0.2}\n",
         "sweep.yaml:2: trial.lr: wrong type: got {low: 0.1, high: 0.2}, expected number > 0 and < 1,000; what "

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from runs import make_run
 from trainables.errors import UserError
 from tuning.cli.main import COMMANDS, main, run
 
@@ -153,6 +154,20 @@ def test_several_mistakes_are_a_line_each(tmp_path: Path) -> None:
     done = tune("check", "my.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert [line.startswith("tune: my.yaml:") for line in done.stderr.splitlines()] == [True, True]
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [["init"], ["show", "resnet18"]], ids=words_of)
+def test_output_that_finds_no_room_is_told_and_no_success(words: list[str], buffered: bool, tmp_path: Path) -> None:
+    make_run(tmp_path / "runs")
+    command = [sys.executable, "-m", "tuning", *words]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment, check=False
+        )
+    told = "tune: the output cannot be written (No space left on device); make room\n"
+    assert (done.returncode, done.stderr) == (2, told)
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

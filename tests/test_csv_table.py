@@ -298,8 +298,15 @@ BROKEN = [
         "too few for three splits",
         rows(*map(str, range(2))),
         {"task": "regression"},
-        "data.path: too few pictures to split: got 2, expected at least 3; add pictures, or make train/ and val/"
-        " folders; data.test: 0 needs one less",
+        "data.path: too few pictures to split: got 2, expected at least 3; add pictures, or say the splits"
+        " in a column (data.split_column); data.test: 0 needs one less",
+    ),
+    (
+        "a label mistyped",
+        rows("catt", *["cat"] * 9),
+        {},
+        "data.path: class 'catt' has too few pictures to split: got 1, expected at least 3; add pictures, or say the"
+        " splits in a column (data.split_column); data.test: 0 needs one less",
     ),
 ]
 

@@ -24,7 +24,7 @@ from tuning.cli.data import data
 from tuning.cli.main import main
 from tuning.data_picture import GAP, SIDES, caption, grid, write_picture
 from tuning.data_show import Look, look, spec_of
-from tuning.setup import create_sweep
+from tuning.setup import create_sweep, open_sweep
 from tuning.spec_file import load_spec
 
 
@@ -151,7 +151,7 @@ class TestWarnings:
         (classes / "train/ants/x\x1b.png").write_bytes(b"nothing")
         found = seen(classes)
         assert found.warnings == [
-            "1 picture that cannot be read, left out here (train/ants/x .png: not a picture of a known format)"
+            "1 picture that cannot be read, left out (train/ants/x .png: not a picture of a known format)"
         ]
         assert len(found.store) == 33
 
@@ -175,6 +175,30 @@ class TestWarnings:
         told = "1 picture in more than one split: results would look too good (train/ants/1.png = val/ants/again.png)"
         assert f"warning: {told}" in console.file.getvalue()
         assert told in sweep.record["notes"]
+
+    def test_a_sweep_tells_once_of_what_it_leaves_out(self, classes, here):
+        for name in ("train/ants/x.png", "val/bees/x.png"):
+            (classes / name).write_bytes(b"nothing")
+        (classes / "train/ants/x.txt").write_text("nothing")
+        text = "trial: {model: small_cnn, weights: none, image_size: 32}\nsearch: {trials: 1}\n"
+        (here / "small.yaml").write_text(text)
+        sets = ("data.source=folder", f"data.path={classes}", "data.on_bad_image=skip")
+        spec = load_spec(here / "small.yaml", sets=sets)
+        console = Console(file=io.StringIO(), width=300)
+        sweep = create_sweep(spec, text=text, name="small", runs=here / "runs", console=console)
+        open_sweep(sweep.folder, console=console)
+        assert console.file.getvalue().splitlines()[:2] == [
+            "1 file without a picture's extension passed over",
+            "warning: 2 pictures that cannot be read, left out (train/ants/x.png: not a picture of a known format,"
+            " val/bees/x.png: not a picture of a known format)",
+        ]
+        assert "passed over" not in "".join(console.file.getvalue().splitlines()[2:])
+        assert len(sweep.record["data"]["skipped"]) == 2
+
+    def test_what_cannot_be_read_is_no_picture_twice(self, classes):
+        for name in ("train/ants/x.png", "train/bees/x.png", "val/bees/x.png"):
+            (classes / name).write_bytes(b"")
+        assert [warning.partition(",")[0] for warning in seen(classes).warnings] == ["3 pictures that cannot be read"]
 
     def test_duplicates_of_several(self):
         pictures = tuple(Picture(f"{n}", n % 2, split) for n, split in enumerate(["train", "val", "test", "train"]))

@@ -96,6 +96,16 @@ def task_of(run: Path, task: str) -> None:
     (run / "sweep.json").write_text(json.dumps({**record, "task": task}))
 
 
+def test_an_interrupted_sweep_says_why_and_has_paused_trials_everywhere(tmp_path: Path) -> None:
+    trials = [Planned("complete", values=[0.5, 0.7]), Planned("running", values=[0.6])]
+    html = html_of(make_run(tmp_path, trials=trials, outcome="hours"))
+    page = Reader(html)
+    assert "interrupted</span> (its hours are used up) · 2 of 4 trials begun (1 complete, 1 paused)" in html
+    names = {trace["name"] for figure in page.data("figures").values() for trace in figure["data"] if "name" in trace}
+    assert "paused" in names
+    assert "running" not in names
+
+
 # the pieces
 
 
@@ -680,8 +690,8 @@ def test_an_export_that_fails_costs_the_sweep_nothing(tmp_path: Path, monkeypatc
     assert driver._conclude(sweep, spec, None, outcome, console) == 0  # type: ignore[arg-type]
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "RuntimeError: CUDA is gone" in said
-    assert f"model    not exported; try again: tune export {sweep.folder}" in said
-    assert f"report   {sweep.folder / 'report' / 'index.html'}" in said
+    assert f"model   not exported; try again: tune export {sweep.folder}" in said
+    assert f"report  {sweep.folder / 'report' / 'index.html'}" in said
     assert f"tune resume {sweep.folder}" in said
     assert asked[0]["device"].type == "cpu"
 

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
 from reports.drivers import LOCK, driver_of
 from reports.json_text import json_text
@@ -18,7 +19,8 @@ from reports.runs import find_run, list_runs, run_folders
 from reports.sweep import Sweep, describe, metric_mode, standing
 from runs import HOSTILE, TRIALS, Planned, make_epoch, make_run
 from trainables.errors import UserError
-from tuning.spec import SearchSettings
+from tuning import setup
+from tuning.spec import SearchSettings, Spec
 
 EPOCH_KEYS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds"}
 
@@ -52,6 +54,16 @@ def test_standing_is_the_document_without_its_trials(tmp_path: Path) -> None:
     document = describe(sweep)
     del document["trials"]
     assert standing(sweep, ledger, ledger.trials()) == document
+
+
+def test_of_two_searches_of_one_name_the_later_is_told_that_it_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "_record", lambda *_, **__: {"weights": {}, "study": "same"})
+    monkeypatch.setattr(setup, "_keep_exported", lambda *_, **__: make_run(tmp_path, name="same"))
+    with pytest.raises(UserError, match="this sweep exists"):
+        setup.create_sweep(Spec(), text="", name="same", runs=tmp_path, console=Console(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["same"]
 
 
 def test_a_sweep_by_loss_goes_down(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -286,6 +287,57 @@ def test_no_terminal_is_too_narrow_for_a_value(run: Path, width: int) -> None:
     assert "0.001235" in words
     assert "layer2" in words
     assert words.count("false") == 4
+
+
+EPOCHS = Table(
+    "",
+    ("epoch", "train_loss", "train_accuracy", "val_loss", "val_balanced_accuracy", "val_f1", "seconds_validating"),
+    ((1, 1.178, 0.5, 0.9791, 0.625, 0.4505, 0.008488), (2, 1.279, 0.7941, 1.466, 0.75, 0.6703, 0.005327)),
+)
+
+
+@pytest.mark.parametrize("joined", [(), ("val_f1", "seconds_validating")])
+def test_at_every_width_a_terminal_shows_every_value(joined: tuple[str, ...]) -> None:
+    for width in range(12, 120):
+        text = printed(EPOCHS, width=width, joined=joined)
+        unwrapped = "".join(text.split())
+        for cell in itertools.chain(*EPOCHS.rows):
+            assert shown(cell) in (unwrapped if joined else text), width
+        if width >= 40:  # what the table needs with its rows as columns
+            assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_narrow_terminal_joins_columns_or_turns_the_table() -> None:
+    row = (0, "complete", 0.125, "none", None, 16)
+    table = Table("", ("trial", "state", "learning_rate", "freeze", "step", "batch_size"), (row,))
+    assert stripped(printed(table, width=41)) == [
+        "               learning             batch",
+        "trial state        rate freeze step  size",
+        "    0 complete    0.125 none           16",
+    ]
+    assert stripped(printed(table, width=40, joined=table.columns[2:])) == [
+        "trial state    settings",
+        "    0 complete learning_rate=0.125",
+        "               freeze=none batch_size=16",
+    ]
+    assert stripped(printed(table, width=40)) == [
+        "trial         0",
+        "state         complete",
+        "learning rate 0.125",
+        "freeze        none",
+        "step",
+        "batch size    16",
+    ]
+
+
+def stripped(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def printed(table: Table, *, width: int, joined: tuple[str, ...] = ()) -> str:
+    console = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    print_table(table, console=console, joined=joined)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_piped_tables_are_whole() -> None:

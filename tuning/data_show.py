@@ -5,7 +5,7 @@ found = look(spec, console=console)
 print(*found.lines(), sep="\\n")
 """
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from trainables.settings import TrialSettings
 from trainables.wording import counted
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
-from tuning.setup import short_side
+from tuning.setup import left_out, short_side
 from tuning.spec import Spec
 from tuning.spec_file import load_spec, read_spec
 from tuning.yaml_file import YamlFile
@@ -131,11 +131,12 @@ def look(spec: Spec, *, console: Console) -> Look:
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     sizes = picture_sizes(catalog)
+    digests = picture_digests(catalog, cache=cache_folder())
     warnings = [
-        *_unreadable(store),
+        *left_out(store),
         *(_classes(store) if store.task == "classification" else _targets(store)),
         *_small(sizes, settings.image_size),
-        *(printable(line) for line in duplicates(catalog, picture_digests(catalog, cache=cache_folder()))),
+        *(printable(line) for line in duplicates(catalog, digests, skipped=store.skipped)),
     ]
     return Look(spec, settings, catalog, store, sizes, warnings)
 
@@ -199,16 +200,6 @@ def _times(size: Size) -> str:
 
 
 # warnings
-
-
-def _pictures(those: Sized) -> str:
-    return counted(len(those), "picture")
-
-
-def _unreadable(store: PixelStore) -> Iterator[str]:
-    if store.skipped:
-        listed = few((f"{name}: {reason}" for name, reason in store.skipped), limit=3)
-        yield printable(f"{_pictures(store.skipped)} that cannot be read, left out here ({listed})")
 
 
 def _classes(store: PixelStore) -> Iterator[str]:

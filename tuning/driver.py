@@ -118,9 +118,10 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
         yet = outcome.interrupted or outcome.ended == "hours"
         say("no trial has finished yet" if yet else "not one trial finished", soft_wrap=True)
     else:
-        say(escape(f"best     {ended_line(outcome.best, metric=sweep.metric)}"), soft_wrap=True, highlight=False)
-        say(escape(f"report   {report}"), soft_wrap=True, highlight=False)
-        say(escape(f"model    {model}"), soft_wrap=True, highlight=False)
+        best = f"best    {ended_line(outcome.best, metric=sweep.metric)}"
+        say(escape(best), soft_wrap=not console.is_terminal, highlight=False)
+        say(escape(f"report  {report}"), soft_wrap=True, highlight=False)
+        say(escape(f"model   {model}"), soft_wrap=True, highlight=False)
     if outcome.ended == "errors":
         failed = counted(spec.search.max_same_errors, "trial")
         say(escape(f"{failed} in a row failed with the same error:"), style="red")

@@ -33,6 +33,7 @@ from reports.tables import printable
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.duplicates import duplicates
+from trainables.data.folders import few
 from trainables.data.pixels import build_store, picture_digests
 from trainables.data.room import room_for_sharing
 from trainables.data.sources import DataSettings, read_catalog
@@ -44,6 +45,7 @@ from trainables.hardware import describing_hardware
 from trainables.models.build import foreseen
 from trainables.models.weights import Weights, resolve_weights
 from trainables.training.compiling import check_compiler
+from trainables.wording import counted
 from tuning.crosschecks import advice
 from tuning.space import combinations
 from tuning.spec import Spec
@@ -78,6 +80,7 @@ def create_sweep(spec: Spec, *, text: str, name: str, runs: Path, console: Conso
             unnamed.rename(run)
         flush_folder(runs)
     except OSError as error:
+        check_new(name, runs=runs)  # another search may have taken the name meanwhile
         raise UserError(f"the run's folder cannot be made ({error.strerror})", where=str(run)) from error
     finally:
         shutil.rmtree(unnamed, ignore_errors=True)
@@ -91,9 +94,11 @@ def _record(
     `create_sweep`. `hardware` is asked for when the pictures and weights are there, since it may have to wait."""
     began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=short_side(spec), console=console)
-    doubts = [printable(line) for line in duplicates(catalog, picture_digests(catalog, cache=cache_folder()))]
-    for line in doubts:
-        console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    digests = picture_digests(catalog, cache=cache_folder())
+    doubts = [printable(line) for line in duplicates(catalog, digests, skipped=store.skipped)]
+    warnings = [f"warning: {line}" for line in (*left_out(store), *doubts)]
+    for line in (*map(printable, catalog.notes), *warnings):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     reading_s = time.monotonic() - began
     check_targets(spec, store)
     _check_compiler(spec)
@@ -200,8 +205,6 @@ def _add_weights(sweep: Sweep, spec: Spec, *, console: Console) -> None:
 
 def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> tuple[Catalog, PixelStore]:
     catalog = read_catalog(data, base=base)
-    for note in catalog.notes:
-        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
@@ -213,6 +216,14 @@ def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: 
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     return catalog, store
+
+
+def left_out(store: PixelStore) -> list[str]:
+    """A line about the pictures that cannot be read, where there are any, as a terminal may show it."""
+    if not store.skipped:
+        return []
+    listed = few((f"{name}: {reason}" for name, reason in store.skipped), limit=3)
+    return [printable(f"{counted(len(store.skipped), 'picture')} that cannot be read, left out ({listed})")]
 
 
 def short_side(spec: Spec) -> int:

@@ -123,7 +123,9 @@ class _Reader:
             try:
                 values[name] = checked(value, hints[name])
             except UnfitError as unfit:
-                self._add(key, unfit.what, got=Shown(value), expected=unfit.expected, hint=unfit.hint)
+                explored = unfit.hint and isinstance(value, (list, dict))
+                hint = "the same for a whole sweep" if explored and section != "trial" else unfit.hint
+                self._add(key, unfit.what, got=Shown(value), expected=unfit.expected, hint=hint)
         return values
 
     def _names_of_space(self) -> None:

@@ -294,6 +294,8 @@ TASKS: dict[Task, Callable[[Path, Columns, list[Row]], Targets]] = {
 
 # splits
 
+_INSTEAD = "say the splits in a column (data.split_column)"
+
 
 def _splits(
     path: Path,
@@ -316,10 +318,10 @@ def _splits(
         chosen = [index for index, split in enumerate(given) if split == "train"]
         names = [rows[index].name for index in chosen]
         if classes is None:
-            parts = plain_split(names, val=val, test=test, seed=seed)
+            parts = plain_split(names, val=val, test=test, seed=seed, instead=_INSTEAD)
         else:
             mine = [labels[index] for index in chosen]
-            parts = stratified_split(names, mine, classes=classes, val=val, test=test, seed=seed)
+            parts = stratified_split(names, mine, classes=classes, val=val, test=test, seed=seed, instead=_INSTEAD)
         for index, split in zip(chosen, parts, strict=True):
             given[index] = split
     if classes is not None:

@@ -1,6 +1,6 @@
 """Pictures that are there more than once, and what that means for what is learnt from them.
 
-for line in duplicates(catalog, picture_digests(catalog, cache=cache)):
+for line in duplicates(catalog, picture_digests(catalog, cache=cache), skipped=store.skipped):
     print(line)
 """
 
@@ -12,11 +12,17 @@ from trainables.data.digests import UNREADABLE
 from trainables.wording import counted
 
 
-def duplicates(catalog: Catalog, digests: Iterable[str]) -> list[str]:
-    """A line for each kind of trouble that pictures of the same content make."""
+def duplicates(catalog: Catalog, digests: Iterable[str], *, skipped: Iterable[tuple[str, str]] = ()) -> list[str]:
+    """A line for each kind of trouble that pictures of the same content make.
+
+    Args:
+        digests: of each picture of the catalog, in its order.
+        skipped: name and reason of those that cannot be read, from which nothing is learnt.
+    """
+    unread = {name for name, _ in skipped}
     same: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
-        if digest != UNREADABLE:
+        if digest != UNREADABLE and catalog.pictures[index].name not in unread:
             same[digest].append(index)
     groups = [[catalog.pictures[index] for index in indices] for indices in same.values() if len(indices) > 1]
     lines = []

@@ -1,7 +1,7 @@
 """A split by seed, stratified or plain, and a part of all splits: the same on every machine.
 
     splits = stratified_split(names, labels, classes=("ants", "bees"), val=0.2, test=0.1, seed=0)
-    splits = plain_split(names, val=0.2, test=0.1, seed=0)
+    splits = plain_split(names, val=0.2, test=0.1, seed=0, instead="say the splits in a column")
     fewer = limited(catalog, limit=6000, seed=0)
 
 A picture's place depends on a hash of (seed, its name), not on a shuffle of the list, so a picture added later moves
@@ -27,12 +27,13 @@ def stratified_split(
     val: float,
     test: float,
     seed: int,
+    instead: str = "make train/ and val/ folders",
 ) -> list[Split]:
     """The split of each picture: in every class, the fractions `val` and `test` of its pictures, rounded.
 
     Whole numbers from 1 are numbers of pictures, of which each class gives its share. Every class gets at least one
     picture in each split that is asked for. `UserError` when the fractions leave nothing to train on, or when a class
-    has too few pictures for that.
+    has too few pictures for that; it tells what to do `instead`.
     """
     check_fractions(val=val, test=test)
     splits: list[Split] = ["train"] * len(names)
@@ -51,7 +52,7 @@ def stratified_split(
                 got=len(members),
                 expected=f"at least {2 + (test > 0)}"
                 + (", and fewer for data.val and data.test" if len(members) > 2 else ""),
-                hint="add pictures, or make train/ and val/ folders" + ("; data.test: 0 needs one less" * (test > 0)),
+                hint=f"add pictures, or {instead}" + ("; data.test: 0 needs one less" * (test > 0)),
             )
         for index in members[:for_val]:
             splits[index] = "val"
@@ -60,12 +61,13 @@ def stratified_split(
     return splits
 
 
-def plain_split(names: Sequence[str], *, val: float, test: float, seed: int) -> list[Split]:
+def plain_split(names: Sequence[str], *, val: float, test: float, seed: int, instead: str) -> list[Split]:
     """The split of each picture where there are no classes: the fractions `val` and `test` of all, rounded.
 
     `UserError` as for `stratified_split`.
     """
-    return stratified_split(names, [0] * len(names), classes=("",), val=val, test=test, seed=seed)
+    labels = [0] * len(names)
+    return stratified_split(names, labels, classes=("",), val=val, test=test, seed=seed, instead=instead)
 
 
 def limited(catalog: Catalog, *, limit: int | None, seed: int) -> Catalog:

@@ -69,15 +69,24 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (UserError, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            told = str(error) if isinstance(error, UserError) else _users_mistake(error)
+            if told is None:
                 raise
-            told = error if isinstance(error, UserError) else f"too long for a path: got {error.filename!r}"
-            for line in str(told).splitlines():
+            for line in told.splitlines():
                 click.echo(f"tune: {line}", err=True)
             ctx.exit(exit_codes.USER_ERROR)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(exit_codes.INTERRUPTED)
+
+
+def _users_mistake(error: OSError) -> str | None:
+    """What to tell of an error that is none of the program's own making, wherever it comes up; None for others."""
+    if error.errno == errno.ENAMETOOLONG:
+        return f"too long for a path: got {error.filename!r}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.filename or 'the output'} cannot be written ({error.strerror}); make room"
+    return None
 
 
 @click.group(
@@ -106,6 +115,13 @@ def _end(code: int) -> NoReturn:
     """Ends the process without taking apart all that was loaded, which takes torch a second and a half."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads any more, or it is closed
+        try:
             stream.flush()
+        except ValueError:  # it is closed
+            pass
+        except OSError as error:
+            if code == 0 and (told := _users_mistake(error)):  # else nobody reads any more
+                code = exit_codes.USER_ERROR
+                with suppress(OSError):
+                    os.write(2, f"tune: {told}\n".encode())
     os._exit(code)

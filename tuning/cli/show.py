@@ -67,7 +67,7 @@ def _show_sweep(sweep: "Sweep", console: "Console") -> None:
     settings = list(sweep.record["spec"]["space"])
     board = leaderboard(sweep, trials, settings=settings, sweep_state=stands["state"], brief=True)
     print_line("", console=console)
-    left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL)
+    left_out = print_table(board, console=console, limit=_ROWS_ON_A_TERMINAL, joined=settings)
     if left_out:
         print_line(
             f"… and {left_out} more: tune show {shlex.quote(sweep.address)} | less", console=console, style="dim"
