@@ -362,6 +362,10 @@ def test_what_a_network_is_built_from_makes_another_resident(field: str) -> None
     assert same == (field not in BUILT_FROM)
 
 
+def trainers() -> list[Trainer]:
+    return [thing for thing in gc.get_objects() if type(thing) is Trainer]
+
+
 @pytest.mark.parametrize("freeze", ["none", "layer2"])
 def test_a_trial_s_network_goes_with_the_trial(freeze: str, store: PixelStore, tmp_path: Path) -> None:
     """Without waiting for the collector of cycles, which may come many large networks later."""
@@ -369,11 +373,12 @@ def test_a_trial_s_network_goes_with_the_trial(freeze: str, store: PixelStore, t
     gc.collect()
     gc.disable()
     try:
+        others = trainers()
         epochs = finetune(settings, store=store, data_seed=3, weights=NO_WEIGHTS, sharing=Sharing(tmp_path, 10**9))
         next(epochs)
-        (trainer,) = [thing for thing in gc.get_objects() if isinstance(thing, Trainer)]
+        (trainer,) = (thing for thing in trainers() if thing not in others)
         weight = weakref.ref(trainer.model.network.fc.weight)
-        del trainer
+        del trainer, others
         epochs.close()
         del epochs
         assert weight() is None

@@ -11,9 +11,9 @@ from tuning.signals import Signals
 
 
 @pytest.fixture
-def hangup() -> Iterator[None]:
-    """SIGHUP is ignored, as under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def hangup(request: pytest.FixtureRequest) -> Iterator[None]:
+    """SIGHUP is handled as the parameter says, however these tests were started."""
+    before = signal.signal(signal.SIGHUP, request.param)
     yield
     signal.signal(signal.SIGHUP, before)
 
@@ -28,11 +28,13 @@ def test_signals_are_heard_and_handlers_come_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_before_trials_run_they_interrupt() -> None:
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL], indirect=True)
+def test_before_trials_run_they_interrupt(hangup: None) -> None:
     with pytest.raises(KeyboardInterrupt), _signals_interrupt():
         os.kill(os.getpid(), signal.SIGHUP)
 
 
+@pytest.mark.parametrize("hangup", [signal.SIG_IGN], indirect=True)
 def test_nohup_holds(hangup: None) -> None:
     with _signals_interrupt(), Signals() as signals:
         os.kill(os.getpid(), signal.SIGHUP)
