@@ -1,12 +1,14 @@
 """What a sweep keeps is enough: to export its best trials at any moment, and to go on with those at work."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import simulation
-from reports.ledger import TrialRecord
+from reports.ledger import JOURNAL, TrialRecord
 from simulation import Simulation, small_spec
 from trainables.files import checkpoint_name
 from trainables.settings import TrialSettings
@@ -74,6 +76,22 @@ def test_the_best_trials_can_be_exported_at_any_moment(
     complete = [trial for trial in sweep.open().trials() if trial.state == "complete"]
     ranked = sorted(complete, key=by_worth)
     assert kept == {str(t.number): checkpoint_name(t.best_epoch or 0) for t in ranked[:keep]}
+
+
+def test_nothing_is_removed_before_the_record_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut takes what was written and not flushed: with it, the reason why a checkpoint was not needed."""
+    flushed: dict[int, int] = {}
+    monkeypatch.setattr("os.fsync", lambda handle: flushed.update({os.fstat(handle).st_ino: os.fstat(handle).st_size}))
+    removals = []
+
+    def later(remove: Callable[[], None]) -> None:
+        journal = (tmp_path / JOURNAL).stat()
+        assert flushed[journal.st_ino] == journal.st_size
+        removals.append(remove())
+
+    sweep = Simulation(tmp_path, small_spec(trials=8, keep=2), limit=2, later=later)
+    sweep.drive()
+    assert len(removals) > 8
 
 
 @pytest.mark.parametrize("seed", range(3))
