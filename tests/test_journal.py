@@ -61,6 +61,18 @@ def test_a_damaged_line_is_never_passed_over(tmp_path: Path, damage: bytes) -> N
         list(JournalFile(path, writable=False).read_logs(0))
 
 
+@pytest.mark.parametrize("lines", [0, 1, 9])
+@pytest.mark.parametrize("torn", [1, 65535, 65536, 65537, 200_000])
+def test_a_torn_end_of_any_length_is_cut_off(tmp_path: Path, lines: int, torn: int) -> None:
+    """A power cut may leave a tail of zeros, and even the first line may be torn."""
+    path = tmp_path / "journal.log"
+    JournalFile(path, writable=True).append_logs([line(number) for number in range(lines)])
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(torn))
+    JournalFile(path, writable=True)
+    assert path.read_bytes() == whole
+
+
 def test_each_write_is_flushed_unless_several_are_one(tmp_path: Path, flushes: list[int]) -> None:
     path = tmp_path / "journal.log"
     file = JournalFile(path, writable=True)

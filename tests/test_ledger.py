@@ -1,6 +1,7 @@
 """The ledger keeps what was recorded, whatever happens between two writes, and a reader changes nothing."""
 
 import dataclasses
+import gc
 import json
 import math
 from pathlib import Path
@@ -274,6 +275,7 @@ def test_no_ledger_or_a_broken_one_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("".join([*lines[:3], "not json\n", *lines[3:]]))
     with pytest.raises(UserError, match="cannot be read"):
         Ledger.open(tmp_path, metric="val_accuracy", mode="max")
+    assert gc.isenabled()
 
 
 def test_the_study_is_plain_optuna(tmp_path: Path) -> None:

@@ -147,6 +147,17 @@ def test_a_wider_choice_is_taken_over(run: Path) -> None:
     assert {"none", "fire5", "backbone"} == {t["params"]["freeze"] for t in _history(run)[6:]}
 
 
+def test_a_sweep_that_stopped_over_errors_goes_on_wider(run: Path) -> None:
+    ledger = Sweep.open(run).ledger(writable=True)
+    ledger.record_outcome("errors")
+    ledger.record_elapsed(7000.0)
+    _edit(run, "high: 1e-2", "high: 2e-2")
+    _revised(run, Revision(trials=8))
+    after = Sweep.open(run).ledger()
+    assert after.forgiven() == 6, "they count no more"
+    assert after.elapsed_s() == 7000.0, "hours count as before"
+
+
 def test_a_crash_while_the_history_is_widened_leaves_it_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history, journal = _history(run), (run / "journal.log").read_bytes()
     _edit(run, "high: 1e-2", "high: 2e-2")
