@@ -34,7 +34,11 @@ class Watched(Simulation):
     looks = 0
 
     def _one_epoch(self, conductor: Conductor, job: Job, epoch: int) -> bool:
+        being_written = self.folder / f"trials/{job.number}/.{checkpoint_name(epoch + 1)}.tmp"
+        being_written.parent.mkdir(parents=True, exist_ok=True)
+        being_written.touch()
         goes_on = super()._one_epoch(conductor, job, epoch)
+        assert being_written.exists() or not goes_on
         self.look()
         return goes_on
 
@@ -49,8 +53,9 @@ class Watched(Simulation):
             assert self.has(trial.checkpoint(trial.best_epoch)), f"trial {trial.number} cannot be exported"
         for trial in trials:
             if trial.state == "running" and trial.epochs:
-                assert self.has(trial.checkpoint(trial.best_epoch)), f"trial {trial.number} cannot be exported"
-                assert self.has(trial.checkpoint(trial.epochs[-1]["epoch"])), f"trial {trial.number} cannot go on"
+                needed = {trial.checkpoint(trial.best_epoch), trial.checkpoint(trial.epochs[-1]["epoch"])}
+                there = {str(path.relative_to(self.folder)) for path in self.folder.glob(f"trials/{trial.number}/e*")}
+                assert there == needed, f"trial {trial.number} can be exported and go on"
         assert best is None or best.number == ranked[0].number
         self.looks += 1
 
