@@ -33,12 +33,27 @@ def uninterrupted(tmp_path: Path, **search: object) -> Simulation:
 
 
 def test_a_sweep_runs_its_trials_and_prunes(tmp_path: Path) -> None:
-    whole = uninterrupted(tmp_path)
-    states = [row["state"] for row in whole.table()]
+    sweep = Simulation(tmp_path, small_spec())
+    conductor, told = sweep.conductor(), []
+    conductor.watch = lambda trial: told.append((trial.number, trial.state))
+    sweep.work(conductor)
+    states = [row["state"] for row in sweep.table()]
     assert len(states) == 12
     assert {"complete", "pruned", "failed"} <= set(states)
+    assert told == list(enumerate(states)), "each of them once, when it has ended"
 
 
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_every_trial_gets_its_grace(tmp_path: Path, pruner: str) -> None:
+    search = {"pruner": pruner, "grace_epochs": 3, "reduction_factor": 2, "startup_trials": 2}
+    sweep = Simulation(tmp_path, small_spec(trials=16, sampler="random", seed=2, **search))
+    sweep.drive()
+    pruned = {len(row["epochs"]) for row in sweep.table() if row["state"] == "pruned"}
+    assert min(pruned) == 3
+    assert pruner == "median" or pruned == {3, 6}, "and twice as many before the next decision"
+
+
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_suggestion_is_what_the_space_asks_for(sampler: str) -> None:
     """Its limits, steps and scales, by random draws and learnt ones."""
@@ -176,13 +191,14 @@ def test_a_stop_between_two_trials_is_no_end(tmp_path: Path) -> None:
     assert (conductor.stopping, conductor.outcome()) == ("SIGINT", None)
 
 
-def test_a_finished_sweep_is_extended_with_its_history(tmp_path: Path) -> None:
-    whole = uninterrupted(tmp_path, trials=20)
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_finished_sweep_is_extended_with_its_history(tmp_path: Path, sampler: str) -> None:
+    whole = uninterrupted(tmp_path, trials=20, sampler=sampler)
     folder = tmp_path / "extended"
     folder.mkdir()
-    sweep = Simulation(folder, small_spec(trials=8))
+    sweep = Simulation(folder, small_spec(trials=8, sampler=sampler))
     assert sweep.drive().outcome() == "trials"
-    sweep.spec = small_spec(trials=20)
+    sweep.spec = small_spec(trials=20, sampler=sampler)
     sweep.drive()
     assert sweep.table() == whole.table()
     suggestions = [tuple(row["params"].items()) for row in sweep.table()]
