@@ -53,6 +53,14 @@ def test_every_trial_gets_its_grace(tmp_path: Path, pruner: str) -> None:
     assert pruner == "median" or pruned == {3, 6}, "and twice as many before the next decision"
 
 
+def test_the_median_waits_for_so_many_trials(tmp_path: Path) -> None:
+    search = {"pruner": "median", "sampler": "random", "seed": 2, "startup_trials": 8}
+    sweep = Simulation(tmp_path, small_spec(trials=30, **search))
+    sweep.drive()
+    states = [row["state"] for row in sweep.table()]
+    assert states[: states.index("pruned")].count("complete") >= 8
+
+
 @pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_suggestion_is_what_the_space_asks_for(sampler: str) -> None:
