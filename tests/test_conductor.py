@@ -3,10 +3,14 @@
 import os
 from pathlib import Path
 
+import optuna
 import pytest
 
-from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
-from tuning.conductor import Job, NoJob
+from simulation import SPACE, Crash, CrashingJournal, Simulation, formula, small_spec
+from tuning.conductor import CROWDED, NODE_LOST, Job, NoJob
+from tuning.sampling import build_sampler, suggest
+from tuning.space import Float, Int, distribution, is_active
+from tuning.spec import SearchSettings
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +33,51 @@ def uninterrupted(tmp_path: Path, **search: object) -> Simulation:
 
 
 def test_a_sweep_runs_its_trials_and_prunes(tmp_path: Path) -> None:
-    whole = uninterrupted(tmp_path)
-    states = [row["state"] for row in whole.table()]
+    sweep = Simulation(tmp_path, small_spec())
+    conductor, told = sweep.conductor(), []
+    conductor.watch = lambda trial: told.append((trial.number, trial.state))
+    sweep.work(conductor)
+    states = [row["state"] for row in sweep.table()]
     assert len(states) == 12
     assert {"complete", "pruned", "failed"} <= set(states)
+    assert told == list(enumerate(states)), "each of them once, when it has ended"
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_every_trial_gets_its_grace(tmp_path: Path, pruner: str) -> None:
+    search = {"pruner": pruner, "grace_epochs": 3, "reduction_factor": 2, "startup_trials": 2}
+    sweep = Simulation(tmp_path, small_spec(trials=16, sampler="random", seed=2, **search))
+    sweep.drive()
+    pruned = {len(row["epochs"]) for row in sweep.table() if row["state"] == "pruned"}
+    assert min(pruned) == 3
+    assert pruner == "median" or pruned == {3, 6}, "and twice as many before the next decision"
+
+
+def test_the_median_waits_for_so_many_trials(tmp_path: Path) -> None:
+    search = {"pruner": "median", "sampler": "random", "seed": 2, "startup_trials": 8}
+    sweep = Simulation(tmp_path, small_spec(trials=30, **search))
+    sweep.drive()
+    states = [row["state"] for row in sweep.table()]
+    assert states[: states.index("pruned")].count("complete") >= 8
+
+
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_suggestion_is_what_the_space_asks_for(sampler: str) -> None:
+    """Its limits, steps and scales, by random draws and learnt ones."""
+    space = SPACE | {
+        "weight_decay": Float(0.0, 0.3, step=0.1),
+        "batch_size": Int(8, 64, step=8),
+        "step_size": Int(1, 7, log=True),
+        "image_size": Int(30, 33),
+    }
+    study = optuna.create_study(sampler=build_sampler(SearchSettings(sampler=sampler, startup_trials=4)))
+    for number in range(12):
+        params = suggest(trial := study.ask(), space)
+        assert params.keys() == {name for name, dimension in space.items() if is_active(dimension, params)}
+        assert study.trials[number].params == params
+        assert study.trials[number].distributions == {name: distribution(space[name]) for name in params}
+        study.tell(trial, params["lr"])
 
 
 @pytest.mark.parametrize("how", ["before", "torn", "after"])
@@ -142,13 +187,26 @@ def test_a_stop_at_any_epoch_changes_nothing(tmp_path: Path) -> None:
     assert left_running >= 10
 
 
-def test_a_finished_sweep_is_extended_with_its_history(tmp_path: Path) -> None:
-    whole = uninterrupted(tmp_path, trials=20)
+def test_a_stop_between_two_trials_is_no_end(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=2, epochs=1, hours=1.0))
+    conductor = sweep.conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    assert not sweep._one_epoch(conductor, job, 1)
+    conductor.stop("SIGINT")
+    sweep.now += 4000.0  # it takes so long to stop
+    assert conductor.next_job() is NoJob.DONE
+    assert (conductor.stopping, conductor.outcome()) == ("SIGINT", None)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_finished_sweep_is_extended_with_its_history(tmp_path: Path, sampler: str) -> None:
+    whole = uninterrupted(tmp_path, trials=20, sampler=sampler)
     folder = tmp_path / "extended"
     folder.mkdir()
-    sweep = Simulation(folder, small_spec(trials=8))
+    sweep = Simulation(folder, small_spec(trials=8, sampler=sampler))
     assert sweep.drive().outcome() == "trials"
-    sweep.spec = small_spec(trials=20)
+    sweep.spec = small_spec(trials=20, sampler=sampler)
     sweep.drive()
     assert sweep.table() == whole.table()
     suggestions = [tuple(row["params"].items()) for row in sweep.table()]
@@ -170,6 +228,51 @@ def test_a_lost_worker_is_replaced_so_many_times(tmp_path: Path) -> None:
     assert conductor.next_job() is NoJob.DONE
     trial = sweep.open().trials()[0]
     assert (trial.state, trial.error) == ("failed", "its worker died 3 times; the last time: killed again")
+
+
+def test_a_lost_node_or_a_crowded_gpu_is_no_fault_of_the_trials(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=1, retries=0))
+    conductor = sweep.conductor()
+    for reason in (NODE_LOST, CROWDED, NODE_LOST):
+        assert isinstance(conductor.next_job(), Job)
+        conductor.worker_lost(0, reason)
+    assert isinstance(conductor.next_job(), Job)
+    conductor.worker_lost(0, "killed")
+    assert sweep.open().trials()[0].error == "its worker died 1 time; the last time: killed"
+
+
+def test_what_is_heard_of_a_trial_after_its_end_changes_nothing(tmp_path: Path) -> None:
+    """A process may die, or report, when its trial is over already."""
+    sweep = Simulation(tmp_path, small_spec(trials=2, epochs=1, retries=0))
+    conductor = sweep.conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    assert not sweep._one_epoch(conductor, job, 1)
+    before = sweep.table()
+    conductor.worker_lost(0, "killed")
+    conductor.trial_failed(0, "too late")
+    conductor.out_of_gpu_memory(0, "too late")
+    assert not conductor.epoch_done(0, {**formula(job.settings, 2), "checkpoint": "x"})
+    assert sweep.table() == before
+    sweep.drive()
+    assert len(sweep.table()) == 2
+
+
+def test_a_disk_that_fails_stops_the_sweep_and_no_trial(tmp_path: Path) -> None:
+    sweep = Simulation(tmp_path, small_spec(trials=3), limit=2)
+    conductor = sweep.conductor()
+    first, second = conductor.next_job(), conductor.next_job()
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
+    conductor.storage_failed("disk full")
+    conductor.storage_failed("disk still full")
+    assert conductor.storage_error == "disk full"
+    assert not sweep._one_epoch(conductor, first, 1)
+    conductor.worker_lost(1, "ended with the others")
+    assert conductor.next_job() is NoJob.DONE
+    assert conductor.outcome() is None
+    sweep.drive()
+    assert [row["attempts"] for row in sweep.table()] == [()] * 3
 
 
 def test_lost_workers_count_over_a_crash(tmp_path: Path) -> None:
@@ -294,6 +397,7 @@ def test_workers_that_die_with_the_sweep_do_not_count_as_lost(tmp_path: Path) ->
     conductor.next_job()
     conductor.stop("SIGTERM")
     conductor.worker_lost(0, "killed with its group")
+    assert conductor.next_job() is NoJob.DONE
     (trial,) = sweep.open().trials()
     assert (trial.state, trial.attempts) == ("running", ())
 

@@ -168,13 +168,16 @@ def test_a_sampler_sees_the_best_and_the_latest(monkeypatch: pytest.MonkeyPatch)
     assert {t.state for t in Window(study).get_trials(states=(TrialState.PRUNED,))} == {TrialState.PRUNED}
 
 
-def test_a_sampler_that_waits_for_many_trials_sees_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("startup", "learns"), [(30, True), (200, False)])
+def test_a_sampler_that_waits_for_many_trials_sees_as_many(
+    monkeypatch: pytest.MonkeyPatch, startup: int, learns: bool
+) -> None:
     monkeypatch.setattr(window, "BEST", 2)
     monkeypatch.setattr(window, "LATEST", 10)
     study = learning_study(100)
-    study.sampler = build_sampler(SearchSettings(startup_trials=30))
+    study.sampler = build_sampler(SearchSettings(startup_trials=startup))
     near = [abs(study.ask().suggest_float("x", 0, 1) - 0.3) for _ in range(10)]
-    assert sum(near) / 10 < 0.15, "it has learnt"
+    assert (sum(near) / 10 < 0.15) == learns
 
 
 def test_a_short_study_is_sampled_as_optuna_does(monkeypatch: pytest.MonkeyPatch) -> None:

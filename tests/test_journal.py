@@ -61,17 +61,31 @@ def test_a_damaged_line_is_never_passed_over(tmp_path: Path, damage: bytes) -> N
         list(JournalFile(path, writable=False).read_logs(0))
 
 
+@pytest.mark.parametrize("lines", [0, 1, 9])
+@pytest.mark.parametrize("torn", [1, 65535, 65536, 65537, 200_000])
+def test_a_torn_end_of_any_length_is_cut_off(tmp_path: Path, lines: int, torn: int) -> None:
+    """A power cut may leave a tail of zeros, and even the first line may be torn."""
+    path = tmp_path / "journal.log"
+    JournalFile(path, writable=True).append_logs([line(number) for number in range(lines)])
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(torn))
+    JournalFile(path, writable=True)
+    assert path.read_bytes() == whole
+
+
 def test_each_write_is_flushed_unless_several_are_one(tmp_path: Path, flushes: list[int]) -> None:
     path = tmp_path / "journal.log"
     file = JournalFile(path, writable=True)
-    file.append_logs([line(0)])
-    file.append_logs([line(1)])
-    assert len(flushes) == 2
+    written = []
+    for number in (0, 1):
+        file.append_logs([line(number)])
+        written.append(path.stat().st_size)
+    assert flushes == written, "all of a line is in the file when that is flushed"
     with file.one_flush():
         file.append_logs([line(2)])
         file.append_logs([line(3)])
         assert len(list(JournalFile(path, writable=False).read_logs(0))) == 4, "what is written is there for readers"
-        assert len(flushes) == 2
+        assert flushes == written
     assert flushes[2:] == [path.stat().st_size]
     with file.one_flush():
         pass

@@ -1,6 +1,7 @@
 """The ledger keeps what was recorded, whatever happens between two writes, and a reader changes nothing."""
 
 import dataclasses
+import gc
 import json
 import math
 from pathlib import Path
@@ -83,11 +84,14 @@ def test_of_equal_epochs_the_best_has_the_lowest_loss(ledger: Ledger, losses: tu
     assert ledger.study.trials[number].intermediate_values == dict.fromkeys((1, 2, 3, 4), 0.9), "the pruner sees values"
 
 
-def test_the_study_is_told_the_best_value_so_far(ledger: Ledger) -> None:
+@pytest.mark.parametrize(("mode", "told"), [("max", (0.5, 0.9, 0.9, 0.9, 1.0)), ("min", (0.5, 0.5, 0.5, 0.2, 0.2))])
+def test_the_study_is_told_the_best_value_so_far(tmp_path: Path, mode: str, told: tuple[float, ...]) -> None:
+    """Which is what the pruner goes by. An epoch without a number loses nothing of what was reached before."""
+    ledger = Ledger.create(tmp_path, metric="val_f1", mode=mode)
     number = begin(ledger)
-    for step, value in enumerate([0.5, 0.9, 0.2], start=1):
-        ledger.record_epoch(number, epoch(step, value))
-    assert ledger.study.trials[number].intermediate_values == {1: 0.5, 2: 0.9, 3: 0.9}
+    for step, value in enumerate([0.5, 0.9, math.nan, 0.2, 1.0], start=1):
+        ledger.record_epoch(number, make_epoch(number, step, val_f1=value))
+    assert ledger.study.trials[number].intermediate_values == dict(enumerate(told, start=1))
 
 
 def test_an_epoch_seen_twice_keeps_its_first_value(ledger: Ledger, tmp_path: Path) -> None:
@@ -271,6 +275,7 @@ def test_no_ledger_or_a_broken_one_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("".join([*lines[:3], "not json\n", *lines[3:]]))
     with pytest.raises(UserError, match="cannot be read"):
         Ledger.open(tmp_path, metric="val_accuracy", mode="max")
+    assert gc.isenabled()
 
 
 def test_the_study_is_plain_optuna(tmp_path: Path) -> None:

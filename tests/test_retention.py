@@ -1,12 +1,14 @@
 """What a sweep keeps is enough: to export its best trials at any moment, and to go on with those at work."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import simulation
-from reports.ledger import TrialRecord
+from reports.ledger import JOURNAL, TrialRecord
 from simulation import Simulation, small_spec
 from trainables.files import checkpoint_name
 from trainables.settings import TrialSettings
@@ -32,7 +34,11 @@ class Watched(Simulation):
     looks = 0
 
     def _one_epoch(self, conductor: Conductor, job: Job, epoch: int) -> bool:
+        being_written = self.folder / f"trials/{job.number}/.{checkpoint_name(epoch + 1)}.tmp"
+        being_written.parent.mkdir(parents=True, exist_ok=True)
+        being_written.touch()
         goes_on = super()._one_epoch(conductor, job, epoch)
+        assert being_written.exists() or not goes_on
         self.look()
         return goes_on
 
@@ -47,8 +53,9 @@ class Watched(Simulation):
             assert self.has(trial.checkpoint(trial.best_epoch)), f"trial {trial.number} cannot be exported"
         for trial in trials:
             if trial.state == "running" and trial.epochs:
-                assert self.has(trial.checkpoint(trial.best_epoch)), f"trial {trial.number} cannot be exported"
-                assert self.has(trial.checkpoint(trial.epochs[-1]["epoch"])), f"trial {trial.number} cannot go on"
+                needed = {trial.checkpoint(trial.best_epoch), trial.checkpoint(trial.epochs[-1]["epoch"])}
+                there = {str(path.relative_to(self.folder)) for path in self.folder.glob(f"trials/{trial.number}/e*")}
+                assert there == needed, f"trial {trial.number} can be exported and go on"
         assert best is None or best.number == ranked[0].number
         self.looks += 1
 
@@ -74,6 +81,22 @@ def test_the_best_trials_can_be_exported_at_any_moment(
     complete = [trial for trial in sweep.open().trials() if trial.state == "complete"]
     ranked = sorted(complete, key=by_worth)
     assert kept == {str(t.number): checkpoint_name(t.best_epoch or 0) for t in ranked[:keep]}
+
+
+def test_nothing_is_removed_before_the_record_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut takes what was written and not flushed: with it, the reason why a checkpoint was not needed."""
+    flushed: dict[int, int] = {}
+    monkeypatch.setattr("os.fsync", lambda handle: flushed.update({os.fstat(handle).st_ino: os.fstat(handle).st_size}))
+    removals = []
+
+    def later(remove: Callable[[], None]) -> None:
+        journal = (tmp_path / JOURNAL).stat()
+        assert flushed[journal.st_ino] == journal.st_size
+        removals.append(remove())
+
+    sweep = Simulation(tmp_path, small_spec(trials=8, keep=2), limit=2, later=later)
+    sweep.drive()
+    assert len(removals) > 8
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -147,6 +147,35 @@ def test_a_wider_choice_is_taken_over(run: Path) -> None:
     assert {"none", "fire5", "backbone"} == {t["params"]["freeze"] for t in _history(run)[6:]}
 
 
+def test_a_sweep_that_stopped_over_errors_goes_on_wider(run: Path) -> None:
+    ledger = Sweep.open(run).ledger(writable=True)
+    ledger.record_outcome("errors")
+    ledger.record_elapsed(7000.0)
+    _edit(run, "high: 1e-2", "high: 2e-2")
+    _revised(run, Revision(trials=8))
+    after = Sweep.open(run).ledger()
+    assert after.forgiven() == 6, "they count no more"
+    assert after.elapsed_s() == 7000.0, "hours count as before"
+
+
+def test_a_crash_while_the_history_is_widened_leaves_it_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, journal = _history(run), (run / "journal.log").read_bytes()
+    _edit(run, "high: 1e-2", "high: 2e-2")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.study.Study.add_trial", killed)  # its first trial is not there yet
+        with pytest.raises(KeyboardInterrupt):
+            _revised(run, Revision())
+    assert (run / "journal.log").read_bytes() == journal
+    assert len(_revised(run, Revision(trials=8))) == 2
+    assert _history(run) == history
+    _drive(run)
+    assert len(_history(run)) == 8
+
+
 @pytest.mark.parametrize(
     ("old", "new", "where"),
     [

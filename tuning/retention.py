@@ -48,18 +48,16 @@ class Retention:
         self._best: list[tuple[Worth, int, int]] = []  # the best complete trials: worth, number, best epoch
 
     def tidy(self, trials: list[TrialRecord]) -> None:
-        """Leaves what is needed of every trial; what the ledger does not know at all is a crash's remains.
+        """Leaves what is needed of trials that have ended; what the ledger does not know is a crash's remains.
 
         At once: a number that the ledger does not know is soon another trial's.
         """
         self._best = []
         for trial in trials:
             self._take(trial)
-        running = {str(trial.number): trial for trial in trials if trial.state == "running"}
+        running = {trial.number for trial in trials if trial.state == "running"}
         for name in self._place.folders("trials"):
-            if name in running:
-                self._thin(running[name], at_once)
-            elif name.isdecimal():  # else it is not of our making
+            if name.isdecimal() and int(name) not in running:  # what is no number is not of our making
                 self._clear(int(name), at_once)
 
     def after_end(self, trial: TrialRecord) -> None:
@@ -71,14 +69,9 @@ class Retention:
 
     def after_epoch(self, trial: TrialRecord) -> None:
         """Of a running trial, leaves the last recorded epoch, the best one, and what is being written."""
-        self._thin(trial, self._later)
-
-    def _thin(self, trial: TrialRecord, later: Later) -> None:
-        if not trial.epochs:
-            return
         last = checkpoint_name(trial.epochs[-1]["epoch"])
         best = checkpoint_name(trial.best_epoch) if trial.best_epoch is not None else last
-        self._remove(trial.number, lambda name: name.startswith("epoch-") and name < last and name != best, later)
+        self._remove(trial.number, lambda name: name.startswith("epoch-") and name < last and name != best, self._later)
 
     def _take(self, trial: TrialRecord) -> list[int]:
         """Counts a trial among the best, if it is one. Returns the numbers of those that no longer are."""
