@@ -131,6 +131,15 @@ def test_init_never_overwrites_unless_forced(here):
     assert (here / "my.yaml").read_bytes() == ready_files()["resnet18.yaml"].read_bytes()
 
 
+def test_init_where_nothing_can_be_written(here, monkeypatch):
+    def refused(path, content):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    result = CliRunner().invoke(main, ["init", "resnet18.yaml", "-o", "new.yaml"])
+    assert (result.exit_code, result.stderr) == (2, "tune: new.yaml: the file cannot be written (Permission denied)\n")
+
+
 def test_init_writes_into_a_folder(here):
     (here / "sweeps").mkdir()
     run(init, "resnet18", "-o", "sweeps")

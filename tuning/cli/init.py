@@ -40,7 +40,10 @@ def init(name: str | None, output: Path | None, force: bool) -> None:
         raise UserError("the file is there already", where=str(target), hint="choose another with -o, or add --force")
     if not target.parent.is_dir():
         raise UserError("no such folder", where=str(target.parent))
-    with replaced(target) as temporary:
-        temporary.write_bytes(source.read_bytes())
+    try:
+        with replaced(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise UserError(f"the file cannot be written ({error.strerror or error})", where=str(target)) from error
     file = shlex.quote(str(target))
     click.echo(f"Wrote {target}. Edit it, then: tune check {file}; tune search --space {file}")
