@@ -89,6 +89,14 @@ def test_check_gives_advice(here):
     )
 
 
+def test_check_in_a_pipe_breaks_no_line(here):
+    output = run(check, "my.yaml", "--set", "step_size=100", "--set", "space.gamma=[0.1, 0.2]").output
+    assert "Note: step_size: 100 of 3 epochs: the learning rate never falls, whatever gamma is\n" in output
+    folder = "p" * 100
+    (here / folder).mkdir()
+    assert f"│ {folder} (found) │\n" in run(check, "my.yaml", "--set", f"data.path={folder}").output
+
+
 def test_check_knows_ready_files_by_name(here):
     assert "resnet18 is valid" in run(check, "resnet18").output
 
