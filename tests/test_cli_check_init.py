@@ -1,5 +1,6 @@
 """`tune check` and `tune init`, and the ready sweep files by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,13 @@ def test_init_never_overwrites_unless_forced(here):
     assert (here / "my.yaml").read_text() == TEXT
     run(init, "resnet18", "-o", "my.yaml", "--force")
     assert (here / "my.yaml").read_bytes() == ready_files()["resnet18.yaml"].read_bytes()
+
+
+def test_init_replaces_no_device_or_pipe(here):
+    os.mkfifo("pipe")
+    result = CliRunner().invoke(main, ["init", "resnet18.yaml", "-o", "pipe", "--force"])
+    assert (result.exit_code, result.stderr) == (2, "tune: pipe: no ordinary file; choose another with -o\n")
+    assert Path("pipe").is_fifo()
 
 
 def test_init_where_nothing_can_be_written(here, monkeypatch):
