@@ -220,6 +220,20 @@ def test_a_folder_of_a_ready_files_name_is_not_in_the_way(here):
             " `tune init` lists the ready ones",
         ),
         (
+            "my",
+            "no such sweep file: got 'my', expected a YAML file, or the name of a ready one; did you mean 'my.yaml'?",
+        ),
+        (
+            "runs/my",
+            "a folder, not a sweep file: got 'runs/my', expected a YAML file, or the name of a ready one;"
+            " a sweep that is there goes on with `tune resume runs/my`",
+        ),
+        (
+            "/",
+            "a folder, not a sweep file: got '/', expected a YAML file, or the name of a ready one;"
+            " `tune init` lists the ready ones",
+        ),
+        (
             ".",
             "a folder, not a sweep file: got '.', expected a YAML file, or the name of a ready one;"
             " `tune init` lists the ready ones",
@@ -227,6 +241,8 @@ def test_a_folder_of_a_ready_files_name_is_not_in_the_way(here):
     ],
 )
 def test_no_such_sweep_file(here, text, message):
+    (here / "runs/my").mkdir(parents=True)
+    (here / "runs/my/sweep.json").touch()
     with pytest.raises(UserError) as caught:
         find_space(text)
     assert str(caught.value) == message
