@@ -53,6 +53,9 @@ is resized to {description.resize}, and the centre cropped.
 tune predict . pictures/
 ```
 
+As in training, this turns pictures upright by their EXIF data, lays transparent ones on white and scales 16-bit ones; \
+the lines below take a picture as it is stored.
+
 {_recipes(description)}
 {_checks(facts.get("checked"))}"""
 
@@ -119,10 +122,9 @@ def _limits(description: Description) -> str:
 
 def _recipes(description: Description) -> str:
     """Python that needs none of this package: by the traced network where it is there, and by torchvision's own."""
-    upright = "(`tune predict` also turns pictures upright by their EXIF data)"
     texts = []
     if PT2 in description.facts.get("checked", {}).get("files", ()):
-        texts.append(f"or with torch and torchvision alone {upright}:\n\n{_python(traced_recipe(description))}")
+        texts.append(f"or with torch and torchvision alone:\n\n{_python(traced_recipe(description))}")
     if (plain := plain_recipe(description)) is not None:
         texts.append(f"or, to train on with it, with the network as torchvision has it:\n\n{_python(plain)}")
     return "\n".join(texts)

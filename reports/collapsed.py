@@ -4,10 +4,12 @@
     found.chance, len(found.trials), found.cause         # 0.1, 4, Cause("lr", (0.0024, 0.01), (0.00014, 0.0024))
 
 A trial has collapsed when its best epoch does no better than naming one class for all pictures, within one standard
-error of that. Too large a learning rate does it, in the first epoch and for good.
+error of that; in regression, when giving the mean for all pictures would do as well. Too large a learning rate does it,
+in the first epoch and for good.
 """
 
 import dataclasses
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from typing import Any
 from reports.answers import pictures_of, standard_error
 from reports.ledger import TrialRecord
 from reports.sweep import Sweep
+from reports.tables import shown
 
 # Of the pairs of a trial that collapsed and one that did not, in so many the former must have the larger value of a
 # setting that is called the cause, or in so many the smaller one.
@@ -34,16 +37,29 @@ class Cause:
 
 @dataclass(frozen=True)
 class Collapsed:
-    """The trials that did no better than `chance`, of `judged`: the complete and pruned ones."""
+    """The trials that did no better than `chance`, of `judged`: the complete and pruned ones.
 
+    Attributes:
+        measure: what chance is a value of: the sweep's metric, or `val_r2`.
+    """
+
+    measure: str
     chance: float
     trials: Sequence[TrialRecord]
     judged: int
     cause: Cause | None
 
+    @property
+    def chance_in_words(self) -> str:
+        """`0.5, one class for all pictures, give or take a standard error`."""
+        if self.measure == "val_r2":
+            return "an R² of 0, the mean for all pictures"
+        return f"{shown(self.chance)}, one class for all pictures, give or take a standard error"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: trials by their numbers."""
         return {
+            "measure": self.measure,
             "chance": self.chance,
             "trials": [trial.number for trial in self.trials],
             "cause": None if self.cause is None else dataclasses.asdict(self.cause),
@@ -52,14 +68,32 @@ class Collapsed:
 
 def collapsed_of(sweep: Sweep, trials: Sequence[TrialRecord]) -> Collapsed | None:
     """None where nothing collapsed, or the metric has no such chance."""
-    chance, pictures = _chance(sweep), pictures_of(sweep, "val")
-    if chance is None or not pictures:
-        return None
-    limit = chance + standard_error(chance, pictures=pictures)
     judged = [trial for trial in trials if trial.state in ("complete", "pruned") and trial.value is not None]
-    collapsed = [trial for trial in judged if trial.value is not None and trial.value <= limit]
-    others = [trial for trial in judged if trial.value is not None and trial.value > limit]
-    return Collapsed(chance, collapsed, len(judged), _cause(collapsed, others)) if collapsed else None
+    if sweep.task == "regression":
+        measure, chance = "val_r2", 0.0
+        values = [_r2(trial) for trial in judged]
+        limit = chance
+    else:
+        measure, pictures = sweep.metric, pictures_of(sweep, "val")
+        found = _chance(sweep)
+        if found is None or not pictures:
+            return None
+        chance = found
+        values = [trial.value for trial in judged]
+        limit = chance + standard_error(chance, pictures=pictures)
+    told = [(trial, value) for trial, value in zip(judged, values, strict=True) if value is not None]
+    collapsed = [trial for trial, value in told if value <= limit]
+    others = [trial for trial, value in told if value > limit]
+    return Collapsed(measure, chance, collapsed, len(told), _cause(collapsed, others)) if collapsed else None
+
+
+def _r2(trial: TrialRecord) -> float | None:
+    """R² of the best epoch; None where only the order is learnt, or the targets of validation are all the same."""
+    if trial.settings.get("loss") == "margin_ranking":
+        return None
+    best = next((epoch for epoch in trial.epochs if epoch["epoch"] == trial.best_epoch), {})
+    r2 = best.get("val_r2")
+    return r2 if isinstance(r2, (int, float)) and math.isfinite(r2) else None
 
 
 def _chance(sweep: Sweep) -> float | None:

@@ -3,18 +3,16 @@
 add_leaderboard(page, results)
 """
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from reports.ledger import TrialRecord
 from reports.markup import HEADS, Markup, bdi, html_table, join, tag, text, words
 from reports.page import Page
 from reports.results import Results
 from reports.tables import (
     Cell,
     Table,
+    failed_by_reason,
     leaderboard,
     numeric_columns,
     shown,
@@ -27,7 +25,6 @@ from trainables.wording import counted
 ROWS_ON_A_PAGE = 25
 _VALUE = 3  # the leaderboard's column with the metric
 _MOST_REASONS = 20
-_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 def add_leaderboard(page: Page, results: Results) -> None:
@@ -89,14 +86,11 @@ def failures(results: Results) -> Table | None:
 
     Reasons that differ in their numbers alone (`diverged at lr 0.3`) are one, shown as the first trial had it.
     """
-    groups: dict[str, list[TrialRecord]] = defaultdict(list)
-    for trial in results.trials:
-        if trial.state == "failed":
-            groups[_NUMBER.sub("#", trial.error or "")].append(trial)
+    groups = failed_by_reason(results.trials)
     if not groups:
         return None
     rows = []
-    for those in sorted(groups.values(), key=lambda group: -len(group))[:_MOST_REASONS]:
+    for those in sorted(groups, key=lambda group: -len(group))[:_MOST_REASONS]:
         numbers = ", ".join(str(trial.number) for trial in those[:12]) + (" …" if len(those) > 12 else "")
         rows.append((those[0].error or "no reason recorded", len(those), numbers))
     title = "Why trials failed" + (f" (the {_MOST_REASONS} most frequent reasons)" if len(groups) > len(rows) else "")

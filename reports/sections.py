@@ -149,8 +149,7 @@ def _learnt_nothing(results: Results) -> list[Markup]:
         return []
     number = len(found.trials)
     lines = [
-        f"{number:,} of {counted(found.judged, 'trial')} got no further than chance: {shown(found.chance)},"
-        " one class for all pictures, give or take a standard error."
+        f"{number:,} of {counted(found.judged, 'trial')} got no further than chance: {found.chance_in_words}."
     ]
     if cause := found.cause:
         there, others = (f"{shown(low)} to {shown(high)}" for low, high in (cause.collapsed, cause.others))

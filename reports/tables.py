@@ -13,6 +13,7 @@ import csv
 import html
 import io
 import re
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -27,6 +28,7 @@ Cell = str | int | float | bool | None
 ENDED = {"hours": " (its hours are used up)", "errors": " (the same error again and again)"}
 # What Markdown would act on: anywhere, but for `_` within a word; and at the start of a line.
 _MARKS = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_++|_++(?![^\W_])|(?<!\S)#++|^=++(?=\s|$)|^[-+](?=[\s-]|$)")
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 _NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 _LONGEST_TEXT = 200  # in Markdown and on a terminal; CSV and JSON hold texts whole
 
@@ -100,6 +102,15 @@ def varying_settings(trials: Sequence[TrialRecord], *, explored: Iterable[str]) 
         if len({repr(trial.settings.get(name)) for trial in trials}) > 1:
             names[name] = None
     return list(names)
+
+
+def failed_by_reason(trials: Iterable[TrialRecord]) -> list[list[TrialRecord]]:
+    """The failed trials, those of one reason together; reasons that differ in their numbers alone are one."""
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == "failed":
+            groups[_NUMBER.sub("#", trial.error or "")].append(trial)
+    return list(groups.values())
 
 
 def headlines(standing: Mapping[str, Any], *, gap: float | None = None) -> list[str]:

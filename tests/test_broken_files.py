@@ -958,6 +958,11 @@ def test_a_file_of_too_many_values_is_given_up(tmp_path):
             " trial.…, space.…, search.…, resources.…, or a trial setting; did you mean 'lr'?",
         ),
         (
+            "limit=30",
+            "--set limit=30: no such section or trial setting: got 'limit', expected one of data.…, trial.…, space.…,"
+            " search.…, resources.…, or a trial setting; did you mean data.limit?",
+        ),
+        (
             "trial.lrr=1",
             "--set trial.lrr=1: trial.lrr: unknown setting; did you mean 'lr'?",
         ),

@@ -219,7 +219,8 @@ def test_the_sweep_file_is_an_argument_or_an_option(command: str, tmp_path: Path
     for words in (["none.yaml"], ["--space", "none.yaml"]):
         result = CliRunner().invoke(main, [command, *words])
         assert (result.exit_code, "no such sweep file: got 'none.yaml'" in result.output) == (2, True)
-    assert "Which sweep file?" in CliRunner().invoke(main, [command]).output
+    for nothing in ([], [""], ["--space", ""]):
+        assert "Which sweep file?" in CliRunner().invoke(main, [command, *nothing]).output
     assert (
         "Two sweep files: a.yaml and b.yaml"
         in CliRunner().invoke(main, [command, "a.yaml", "--space", "b.yaml"]).output

@@ -1,5 +1,6 @@
 """`tune check` and `tune init`, and the ready sweep files by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,14 @@ def test_check_gives_advice(here):
     )
 
 
+def test_check_in_a_pipe_breaks_no_line(here):
+    output = run(check, "my.yaml", "--set", "step_size=100", "--set", "space.gamma=[0.1, 0.2]").output
+    assert "Note: step_size: 100 of 3 epochs: the learning rate never falls, whatever gamma is\n" in output
+    folder = "p" * 100
+    (here / folder).mkdir()
+    assert f"│ {folder} (found) │\n" in run(check, "my.yaml", "--set", f"data.path={folder}").output
+
+
 def test_check_knows_ready_files_by_name(here):
     assert "resnet18 is valid" in run(check, "resnet18").output
 
@@ -129,6 +138,22 @@ def test_init_never_overwrites_unless_forced(here):
     assert (here / "my.yaml").read_text() == TEXT
     run(init, "resnet18", "-o", "my.yaml", "--force")
     assert (here / "my.yaml").read_bytes() == ready_files()["resnet18.yaml"].read_bytes()
+
+
+def test_init_replaces_no_device_or_pipe(here):
+    os.mkfifo("pipe")
+    result = CliRunner().invoke(main, ["init", "resnet18.yaml", "-o", "pipe", "--force"])
+    assert (result.exit_code, result.stderr) == (2, "tune: pipe: no ordinary file; choose another with -o\n")
+    assert Path("pipe").is_fifo()
+
+
+def test_init_where_nothing_can_be_written(here, monkeypatch):
+    def refused(path, content):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    result = CliRunner().invoke(main, ["init", "resnet18.yaml", "-o", "new.yaml"])
+    assert (result.exit_code, result.stderr) == (2, "tune: new.yaml: the file cannot be written (Permission denied)\n")
 
 
 def test_init_writes_into_a_folder(here):
@@ -195,6 +220,20 @@ def test_a_folder_of_a_ready_files_name_is_not_in_the_way(here):
             " `tune init` lists the ready ones",
         ),
         (
+            "my",
+            "no such sweep file: got 'my', expected a YAML file, or the name of a ready one; did you mean 'my.yaml'?",
+        ),
+        (
+            "runs/my",
+            "a folder, not a sweep file: got 'runs/my', expected a YAML file, or the name of a ready one;"
+            " a sweep that is there goes on with `tune resume runs/my`",
+        ),
+        (
+            "/",
+            "a folder, not a sweep file: got '/', expected a YAML file, or the name of a ready one;"
+            " `tune init` lists the ready ones",
+        ),
+        (
             ".",
             "a folder, not a sweep file: got '.', expected a YAML file, or the name of a ready one;"
             " `tune init` lists the ready ones",
@@ -202,6 +241,8 @@ def test_a_folder_of_a_ready_files_name_is_not_in_the_way(here):
     ],
 )
 def test_no_such_sweep_file(here, text, message):
+    (here / "runs/my").mkdir(parents=True)
+    (here / "runs/my/sweep.json").touch()
     with pytest.raises(UserError) as caught:
         find_space(text)
     assert str(caught.value) == message

@@ -116,6 +116,13 @@ def test_show_gathers_equal_reasons(tmp_path: Path, invoke: Invoke) -> None:
     assert invoke(show, "resnet18").stdout.splitlines()[-1] == "failed: trials 0, 2: boom"
 
 
+def test_show_gathers_reasons_that_differ_in_their_numbers(tmp_path: Path, invoke: Invoke) -> None:
+    rates = (0.5, 0.25, 1e-5)
+    make_run(tmp_path, trials=[Planned("failed", error=f"diverged (learning rate {lr})") for lr in rates])
+    last = invoke(show, "resnet18").stdout.splitlines()[-1]
+    assert last == "failed: trials 0, 1, 2, the first of them: diverged (learning rate 0.5)"
+
+
 def test_show_names_the_first_of_many_that_failed(tmp_path: Path, invoke: Invoke) -> None:
     make_run(tmp_path, trials=[Planned("failed", error="boom")] * 23)
     last = invoke(show, "resnet18").stdout.splitlines()[-1]

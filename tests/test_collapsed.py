@@ -1,6 +1,8 @@
 """Trials that learnt nothing: which they are, and what tells them from the others."""
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from reports.collapsed import Cause, _apart, collapsed_of
 from reports.sweep import Sweep
 from reports.write import write_report
 from runs import Planned, make_run
+from tuning.driver import learnt_nothing
 
 # Two of each class validate: chance is 0.5, and its standard error 0.18 by the adjusted share of four pictures.
 CLASSES = ("ants", "bees")
@@ -67,6 +70,41 @@ def test_no_cause_is_made_up(tmp_path: Path, rates: tuple[float, ...]) -> None:
     found = collapsed_of(sweep, sweep.ledger().trials())
     assert found is not None
     assert found.cause is None
+
+
+def test_in_regression_the_mean_is_chance(tmp_path: Path) -> None:
+    trials = (
+        planned(0.09, -200_000.0),
+        planned(0.05, 0.0, state="complete"),
+        planned(0.01, 0.1, state="complete"),
+        planned(0.001, 0.9),
+        planned(0.06, math.nan),
+    )
+    run = make_run(tmp_path, trials=trials, metric="val_r2")
+    record = json.loads((run / "sweep.json").read_text())
+    (run / "sweep.json").write_text(json.dumps({**record, "task": "regression"}))
+    sweep = Sweep.open(run)
+    found = collapsed_of(sweep, sweep.ledger().trials())
+    assert found is not None
+    assert ([trial.number for trial in found.trials], found.judged) == ([0, 1], 4)
+    assert found.cause == Cause("lr", (0.05, 0.09), (0.001, 0.01))
+    write_report(sweep, tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "2 of 4 trials got no further than chance: an R² of 0, the mean for all pictures." in page
+    assert learnt_nothing(sweep, sweep.ledger().trial(1)) == [
+        "no trial is clearly better than chance (an R² of 0, the mean for all pictures)"
+    ]
+
+
+def test_where_only_the_order_is_learnt_the_mean_says_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=[planned(0.05, -3.0, state="complete")], metric="val_r2")
+    record = json.loads((run / "sweep.json").read_text())
+    (run / "sweep.json").write_text(json.dumps({**record, "task": "regression"}))
+    sweep = Sweep.open(run)
+    (trial,) = sweep.ledger().trials()
+    assert collapsed_of(sweep, [trial]) is not None
+    ranking = dataclasses.replace(trial, settings={**trial.settings, "loss": "margin_ranking"})
+    assert collapsed_of(sweep, [ranking]) is None
 
 
 def test_a_loss_has_no_chance(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`tune data split`: who goes where, that nothing is lost or overwritten, and that an interruption does no harm."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ from click.testing import CliRunner
 from trainables.data.sources import DataSettings, read_catalog
 from trainables.errors import UserError
 from trainables.files import file_digest
-from tuning import data_split
 from tuning.cli.main import main
 from tuning.data_split import NOTE, carry_out, plan_split
 
@@ -165,12 +165,24 @@ class TestCarryingOut:
         assert catalog.counts() == made.counts()
 
     @pytest.mark.parametrize("how", ["copy", "move", "link"])
+    def test_links_to_pictures_lead_to_them_afterwards_too(self, flat, tmp_path, how):
+        before = files(flat)
+        (tmp_path / "links").mkdir()
+        for name in before:
+            (tmp_path / "links" / name).symlink_to(Path("..", "flat", name))
+        carry_out(plan(tmp_path / "links", tmp_path / "out", how=how))
+        assert {Path(name).name: digest for name, digest in files(tmp_path / "out").items()} == before
+        assert len(list((tmp_path / "links").iterdir())) == (0 if how == "move" else len(before))
+        assert files(flat) == before
+
+    @pytest.mark.parametrize("how", ["copy", "move", "link"])
     @pytest.mark.parametrize("other_disk", [False, True])
     def test_an_interruption_anywhere_is_gone_on_from(self, flat, tmp_path, monkeypatch, how, other_disk):
         """Stopped before every single step of writing, again and again, until it is through."""
         before = files(flat)
         if other_disk:  # a rename does not do, and moving is copying and taking away
-            monkeypatch.setattr(data_split, "_same_disk", lambda *_: False)
+            rename = Path.rename
+            monkeypatch.setattr(Path, "rename", lambda *a: _other_disk() if a[0].suffix == ".png" else rename(*a))
         allowed = {"steps": 0}
 
         class Stopped(BaseException):
@@ -249,7 +261,11 @@ class TestCarryingOut:
 
 
 def _full() -> None:
-    raise OSError(28, os.strerror(28))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _other_disk() -> None:
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
 
 class TestCommand:

@@ -9,7 +9,7 @@ from rich.console import Console
 from reports.sweep import Sweep
 from runs import Planned, make_run
 from tuning.driver import _next_steps, learnt_nothing
-from tuning.progress import LiveView
+from tuning.progress import LiveView, SweepFacts, render
 from tuning.runner import Outcome
 from tuning.space import Float
 from tuning.spec import SearchSettings, Spec
@@ -57,3 +57,14 @@ def test_a_trials_error_is_shown_as_it_is(tmp_path: Path) -> None:
 
     LiveView(console, lambda: Facts()).trial_ended(sweep.ledger().trials()[0])  # type: ignore[arg-type, return-value]
     assert text in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_live_picture_leaves_the_cursor_on_an_empty_line() -> None:
+    """A terminal writes its `^C` where the cursor is; behind a full line it would push the picture up."""
+    counts = {"complete": 1, "pruned": 0, "failed": 0}
+    facts = SweepFacts("it", "val_accuracy", 9, counts, (), None, 1.0, 100.0, "SIGINT")
+    for width in range(10, 90):
+        console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+        with console.capture() as captured:
+            console.print(render(facts))
+        assert captured.get().splitlines()[-1].strip() == ""

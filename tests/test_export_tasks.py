@@ -21,6 +21,7 @@ from reports.sweep import Sweep
 from trainables.data.sources import DataSettings
 from trainables.settings import TrialSettings
 from trained import train_run
+from tuning.cli.main import main
 from tuning.cli.predict import predict
 
 LABELS = ("dark", "=tall", "wide")
@@ -156,3 +157,11 @@ def test_values_by_target(regression: Path) -> None:
     assert rows[0] == ["path", "brightness", "'=height", "error"]
     assert [float(cell) for cell in rows[1][1:3]] == pytest.approx([value for _, value in found.values])
     assert "brightness " in CliRunner().invoke(predict, words).stdout
+    for options, told in (
+        (["--top", "2"], "--top: a model of regression tells what it tells"),
+        (["--threshold", "0.9"], "--threshold: a model of regression tells no labels by their probability: got 0.9"),
+        (["--json", "--csv"], "--json, --csv: one of them at a time"),
+    ):
+        refused = CliRunner().invoke(main, ["predict", *words, *options])
+        assert refused.exit_code == 2
+        assert refused.stderr.startswith(f"tune: {told}")

@@ -50,7 +50,7 @@ def spec_of(file: str, *, sets: Sequence[str]) -> tuple[Spec, str]:
     """
     path = expanded(file)
     if _is_sweep_file(path):
-        found = find_space(file)
+        found = find_space(file, expected="a folder of pictures, a CSV file, or a sweep file")
         return load_spec(found, sets=tuple(sets)), found.stem
     plain = {"data": {"source": _source(path), "path": str(path)}, "search": {"trials": 1}}
     read = YamlFile(path, plain, {}, {("data",): file, ("data", "path"): file})

@@ -7,6 +7,7 @@ Nothing is overwritten. The work is done in a hidden folder beside the new one, 
 What is to be done is written down first, so that after an interruption the same command goes on, and no other.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -125,8 +126,11 @@ def _put(picture: Path, target: Path, *, how: How) -> None:
     if how == "link":
         target.symlink_to(picture)
         return
-    if how == "move" and _same_disk(picture, target.parent):
-        picture.rename(target)
+    if how == "move" and picture.is_symlink():  # what it is seen from moves on
+        target.symlink_to(os.path.realpath(picture))
+        picture.unlink()
+        return
+    if how == "move" and _renamed(picture, target):
         return
     half = target.with_name(f".{target.name}.half")
     shutil.copy2(picture, half)
@@ -135,8 +139,15 @@ def _put(picture: Path, target: Path, *, how: How) -> None:
         picture.unlink()
 
 
-def _same_disk(first: Path, second: Path) -> bool:
-    return first.stat().st_dev == second.stat().st_dev
+def _renamed(picture: Path, target: Path) -> bool:
+    """Whether a rename did it, which none does from one file system, or one mount of it, to another."""
+    try:
+        picture.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from reports.home import address_of, home_of
 from reports.ledger import JOURNAL, TrialRecord
 from reports.modelfile import BEST
 from reports.sweep import Sweep
-from reports.tables import shown
 from reports.working_copies import pulled, settle, unsettled
 from reports.write import write_report
 from trainables.data.parallel import available_cores
@@ -200,7 +199,7 @@ def learnt_nothing(sweep: Sweep, best: TrialRecord | None) -> list[str]:
     found = collapsed_of(sweep, [best]) if best else None
     if found is None:
         return []
-    return [f"no trial is clearly better than chance ({shown(found.chance)}, naming one class for all pictures)"]
+    return [f"no trial is clearly better than chance ({found.chance_in_words})"]
 
 
 def _last_error(sweep: Sweep) -> str:

@@ -12,16 +12,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.files import expanded
 from trainables.settings import TrialSettings
 from trainables.urls import is_url
-from tuning.checking import SweepFileError, did_you_mean
+from tuning.checking import SweepFileError, did_you_mean, hints_of
 from tuning.first_trials import without
+from tuning.spec import ResourceSettings, SearchSettings
 from tuning.yaml_file import YamlFile, dotted, parse
 
 SECTIONS = ("data", "trial", "space", "search", "resources")
 _TRIAL_NAMES = {setting.name for setting in dataclasses.fields(TrialSettings)}
+_OTHERS = {"data": DataSettings, "search": SearchSettings, "resources": ResourceSettings}
 _PATHS = (
     ("data", "path"),
     ("data", "root"),
@@ -131,5 +134,11 @@ def _path(name: str, option: str) -> tuple[str, ...]:
         where=option,
         got=name,
         expected=f"one of {', '.join(f'{section}.…' for section in SECTIONS)}, or a trial setting",
-        hint=did_you_mean(first, [*SECTIONS, *_TRIAL_NAMES]),
+        hint=_meant(name) or did_you_mean(first, [*SECTIONS, *_TRIAL_NAMES]),
     )
+
+
+def _meant(name: str) -> str | None:
+    """A setting of another section has to be called by it."""
+    places = [f"{section}.{name}" for section, record in _OTHERS.items() if name in hints_of(record)]
+    return f"did you mean {' or '.join(places)}?" if places else None

@@ -30,7 +30,7 @@ def preview(spec: Spec, *, sample: int = 0) -> Group:
     """The spec as rich tables; with `sample` trials drawn at random, by the sweep's seed."""
     parts = [
         _table("Data", ("setting", "value"), data_rows(spec)),
-        _table("Every trial (what differs from the defaults)", ("setting", "value", "default"), trial_rows(spec)),
+        _table("Every trial (but for defaults)", ("setting", "value", "default"), trial_rows(spec)),
         _table("Explored", ("setting", "values", "only when"), space_rows(spec)),
         _table("Search and resources", ("setting", "value"), search_rows(spec)),
     ]

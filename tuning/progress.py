@@ -204,7 +204,7 @@ def render(facts: SweepFacts) -> RenderableType:
     if facts.stopping:
         how = "at once …" if facts.at_once else "; trials at work finish their epoch … (Ctrl-C again: at once)"
         parts.append(Text(f"stopping ({facts.stopping}){' ' if facts.at_once else ''}{how}", style="yellow"))
-    return Group(*parts)
+    return Group(*parts, Text())  # whose empty line has room for the terminal's `^C`
 
 
 def duration(seconds: float) -> str:

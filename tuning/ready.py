@@ -5,8 +5,10 @@ find_space("resnet18")              # a file of that path, else the ready file o
 likeliest("digits")                 # "resnet18.yaml", which is on them
 """
 
+import shlex
 from pathlib import Path
 
+from reports.record import RECORD
 from trainables.errors import UserError
 from trainables.files import expanded
 from tuning.checking import nearest
@@ -20,10 +22,10 @@ def ready_files() -> dict[str, Path]:
     return {path.name: path for path in sorted(_FOLDER.glob("*.yaml"))}
 
 
-def find_space(text: str) -> Path:
+def find_space(text: str, *, expected: str = "a YAML file, or the name of a ready one") -> Path:
     """The sweep file at the path `text`, else the ready one of that name, with or without `.yaml`.
 
-    Raises UserError, with the nearest name, where there is neither.
+    Raises UserError, with what was meant most likely, where there is neither.
     """
     path = expanded(text)
     if path.is_file():
@@ -32,10 +34,16 @@ def find_space(text: str) -> Path:
     found = ready.get(text) or ready.get(f"{text}.yaml")
     if found:
         return found
-    near = likeliest(path.stem)
     what = "a folder, not a sweep file" if path.is_dir() else "no such sweep file"
-    hint = f"did you mean '{near}'?" if near else "`tune init` lists the ready ones"
-    raise UserError(what, got=text, expected="a YAML file, or the name of a ready one", hint=hint)
+    raise UserError(what, got=text, expected=expected, hint=_meant(text, path))
+
+
+def _meant(text: str, path: Path) -> str:
+    if (path / RECORD).is_file():
+        return f"a sweep that is there goes on with `tune resume {shlex.quote(text)}`"
+    beside = (f"{text}{ending}" for ending in (".yaml", ".yml") if Path(f"{path}{ending}").is_file())
+    near = next(beside, None) or likeliest(path.stem)
+    return f"did you mean '{near}'?" if near else "`tune init` lists the ready ones"
 
 
 def likeliest(name: str) -> str | None:

@@ -14,6 +14,7 @@ from tuning.preview import preview
 from tuning.ready import find_space
 from tuning.spec_file import load_spec
 
+_WHOLE = 100_000  # columns of what has no width of its own
 
 @click.command(
     epilog="Example: tune check my.yaml --sample 5 --set lr=0.01",
@@ -41,12 +42,20 @@ def check(space: str, sample: int, sets: tuple[str, ...], **numbers: float | Non
         return
     path = find_space(space)
     spec = load_spec(path, sets=sets, files=True, **numbers)  # type: ignore[arg-type]
-    console = Console(markup=False, highlight=False)
+    console = _console()
     console.print(preview(spec, sample=sample))
     changes = [part for text in sets for part in ("--set", text)]
     changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", str(number))]
     command = shlex.join(["tune", "search", "--space", space, *changes])
     console.print(f"{space} is valid. Run it: {command}", soft_wrap=True)
+
+
+def _console() -> Console:
+    """As wide as the terminal; a pipe or a file gets every line whole."""
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _WHOLE
+    return console
 
 
 def _run_of(space: str) -> Path | None:
@@ -60,7 +69,7 @@ def _check_edited(run: Path, *, sample: int) -> None:
     from tuning.revise import Revision, revise  # loads Optuna
 
     revised = revise(run, Revision())
-    console = Console(markup=False, highlight=False)
+    console = _console()
     console.print(preview(revised.spec, sample=sample))
     for line in revised.lines or ["nothing differs from when the sweep was last at work"]:
         console.print(line, soft_wrap=True)

@@ -36,11 +36,16 @@ def init(name: str | None, output: Path | None, force: bool) -> None:
     target = output or Path(source.name)
     if target.is_dir():
         target = target / source.name
+    if target.exists() and not target.is_file():  # such as /dev/stdout, which is not to be replaced
+        raise UserError("no ordinary file", where=str(target), hint="choose another with -o")
     if target.exists() and not force:
         raise UserError("the file is there already", where=str(target), hint="choose another with -o, or add --force")
     if not target.parent.is_dir():
         raise UserError("no such folder", where=str(target.parent))
-    with replaced(target) as temporary:
-        temporary.write_bytes(source.read_bytes())
+    try:
+        with replaced(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise UserError(f"the file cannot be written ({error.strerror or error})", where=str(target)) from error
     file = shlex.quote(str(target))
     click.echo(f"Wrote {target}. Edit it, then: tune check {file}; tune search --space {file}")

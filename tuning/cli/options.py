@@ -77,7 +77,7 @@ def space_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_space(*, file: str | None, space: str | None, **others: Any) -> Any:
-        if file is None and space is None:
+        if not file and not space:
             raise click.UsageError(
                 "Which sweep file? Name one, such as resnet18.yaml (tune init lists the ready ones)."
             )

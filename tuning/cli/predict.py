@@ -24,17 +24,15 @@ _WIDEST = 40  # columns for labels on a terminal
 @click.argument("model")
 @click.argument("pictures", nargs=-1, required=True, type=LocalPath())
 @runs_option
-@click.option("--json", "form", flag_value="json", help="Print a JSON list, with the likeliest classes.")
-@click.option("--csv", "form", flag_value="csv", help="Print CSV, a line a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, with the likeliest classes.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a line a picture.")
 @click.option(
     "--top", type=click.IntRange(1), help="How many of the likeliest classes to tell: by default 5 in JSON, else 1."
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Least probability of a label, where a picture may have several.",
+    help="Least probability of a label, where a picture may have several: by default 0.5.",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures computed at a time."
@@ -43,9 +41,10 @@ def predict(
     model: str,
     pictures: tuple[str, ...],
     runs: Path | str,
-    form: str | None,
+    as_json: bool,
+    as_csv: bool,
     top: int | None,
-    threshold: float,
+    threshold: float | None,
     batch_size: int,
 ) -> None:
     """Predict PICTURES (files, folders, globs) with MODEL, a folder that `tune export` wrote, or a sweep.
@@ -55,6 +54,8 @@ def predict(
     """
     from reports.modelfile import model_folder
 
+    if as_json and as_csv:
+        raise UserError("one of them at a time", where="--json, --csv")
     folder = model_folder(_model_place(model, runs))  # before what takes seconds to load
 
     from reports.json_text import json_text
@@ -62,22 +63,26 @@ def predict(
 
     predictor = Predictor.load(folder)
     tally = _Tally()
-    if top is not None and predictor.task != "classification" and (form != "json" or predictor.task == "regression"):
+    if top is not None and predictor.task != "classification" and (not as_json or predictor.task == "regression"):
         raise UserError(
             f"a model of {predictor.task} tells what it tells; there is no order to take the first of",
             where="--top",
             got=top,
             hint="leave it out" if predictor.task == "regression" else "leave it out, or add --json",
         )
+    if threshold is not None and predictor.task != "multilabel":
+        what = f"a model of {predictor.task} tells no labels by their probability"
+        raise UserError(what, where="--threshold", got=threshold, hint="leave it out")
     # Of multilabel the lines have the labels' probabilities, any of which may be wanted.
     least = {"classification": 1, "multilabel": len(predictor.classes), "regression": 1}[predictor.task]
-    top = top or (5 if form == "json" else least)
-    predictions = tally.counted(predictor.predict(pictures, batch_size=batch_size, top=top, threshold=threshold))
-    if sys.stderr.isatty() and (form == "json" or not sys.stdout.isatty()):  # else the lines themselves show how far
+    top = top or (5 if as_json else least)
+    least_probable = 0.5 if threshold is None else threshold
+    predictions = tally.counted(predictor.predict(pictures, batch_size=batch_size, top=top, threshold=least_probable))
+    if sys.stderr.isatty() and (as_json or not sys.stdout.isatty()):  # else the lines themselves show how far
         predictions = _with_bar(predictions, pictures)
-    if form == "json":
+    if as_json:
         click.echo(json_text([prediction.to_json() for prediction in predictions]))
-    elif form == "csv":
+    elif as_csv:
         _print_csv(predictions, predictor, top=min(top, len(predictor.classes)))
     else:
         _print_lines(predictions, predictor)

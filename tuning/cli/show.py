@@ -1,7 +1,6 @@
 """`tune show RUN`: one sweep as a table, or as data. Imports no torch, Ray or pandas."""
 
 import shlex
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,14 +124,14 @@ def _is_the_same(epochs: Sequence[dict[str, Any]], name: str) -> bool:
 
 def _reasons(trials: Sequence["TrialRecord"]) -> list[str]:
     """Why trials failed: a line for each reason, with the trials that met it, of many the first."""
-    numbers = defaultdict(list)
-    for trial in trials:
-        if trial.state == "failed":
-            numbers[trial.error or "no reason recorded"].append(trial.number)
-    return [
-        f"failed: {'trial' if len(those) == 1 else 'trials'} {_listed(those)}: {reason}"
-        for reason, those in numbers.items()
-    ]
+    from reports.tables import failed_by_reason
+
+    lines = []
+    for those in failed_by_reason(trials):
+        numbers = f"{'trial' if len(those) == 1 else 'trials'} {_listed([trial.number for trial in those])}"
+        alike = "" if len({trial.error for trial in those}) == 1 else ", the first of them"
+        lines.append(f"failed: {numbers}{alike}: {those[0].error or 'no reason recorded'}")
+    return lines
 
 
 def _listed(numbers: list[int]) -> str:
