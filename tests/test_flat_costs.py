@@ -189,7 +189,7 @@ def test_a_short_study_is_sampled_as_optuna_does(monkeypatch: pytest.MonkeyPatch
         study.sampler = build_sampler(dataclasses.replace(search))
         trial = study.ask()
         value = trial.suggest_float("x", 0, 1)
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED)
         return value
 
     with monkeypatch.context() as patch:
@@ -199,3 +199,43 @@ def test_a_short_study_is_sampled_as_optuna_does(monkeypatch: pytest.MonkeyPatch
     again = learning_study(60)
     study = again
     assert [suggestion() for _ in range(3)] == whole
+
+
+def half_of_them_fail(study: optuna.Study, *, trials: int) -> list[float]:
+    """Suggests so many values, the best of which is close to those that fail."""
+    values = []
+    for number in range(trials):
+        study.sampler = build_sampler(SearchSettings(seed=3))
+        trial = study.ask()
+        values.append(value := trial.suggest_float("x", 0, 1))
+        trial.report(value, 1)
+        study.tell(trial, value) if value < 0.5 else study.tell(trial, state=TrialState.FAIL)
+        assert study.trials[number].state.is_finished()
+    return values
+
+
+def test_what_made_trials_fail_is_not_tried_on_and_on() -> None:
+    """Optuna's TPE passes over them; by itself it would draw ever more of such values (all of the last 30 here)."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    values = half_of_them_fail(optuna.create_study(direction="maximize"), trials=60)
+    assert sum(value >= 0.5 for value in values[30:]) < 15
+    assert max(value for value in values if value < 0.5) > 0.48
+
+
+@pytest.mark.parametrize("good", [0, 1, 2])
+def test_a_trial_that_failed_is_never_among_the_good_ones(good: int) -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(40):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        trial.report(1.0, 1)
+        if number < good:
+            study.tell(trial, 0.1)
+        else:
+            study.tell(trial, state=TrialState.FAIL)
+    seen = Window(study).get_trials()
+    failed = [t for t in seen if t.state == TrialState.PRUNED]
+    assert len(failed) == min(40 - good, 9 * good), "none where there is nothing to compare them with"
+    assert [t.number for t in failed] == list(range(40 - len(failed), 40)), "the latest"
+    assert not any(t.intermediate_values for t in failed)
+    assert {t.state for t in study.trials} <= {TrialState.COMPLETE, TrialState.FAIL}, "the record is as it was"

@@ -156,7 +156,7 @@ class Conductor:
         return True
 
     def trial_failed(self, number: int, error: str) -> None:
-        """Ends a trial that cannot go on with its settings."""
+        """Ends a trial that cannot go on with its settings; the sampler learns of it (`tuning.window`)."""
         if number in self.running:
             self._finish(number, "failed", error)
 
