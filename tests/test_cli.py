@@ -242,11 +242,23 @@ def test_a_command_misspelt_is_corrected() -> None:
     assert "Did you mean" not in CliRunner().invoke(main, ["xyzzy"]).output
 
 
+def test_a_home_folder_that_the_shell_leaves_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_run(tmp_path / "sweeps", name="mine")
+    for words, environment in ((["--runs=~/sweeps"], {}), ([], {"TUNEYARD_RUNS": "~/sweeps"})):
+        assert "mine" in CliRunner(env=environment).invoke(main, ["list", *words]).output
+    result = CliRunner().invoke(main, ["report", "mine", "--runs=~/sweeps", "--output=~/report"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
 @pytest.mark.parametrize("command", ["search", "check"])
 def test_the_sweep_file_is_an_argument_or_an_option(command: str, tmp_path: Path) -> None:
     for words in (["none.yaml"], ["--space", "none.yaml"]):
         result = CliRunner().invoke(main, [command, *words])
         assert (result.exit_code, "no such sweep file: got 'none.yaml'" in result.output) == (2, True)
+    result = CliRunner().invoke(main, [command, ""])  # "$FILE"
+    assert (result.exit_code, "a folder, not a sweep file: got ''" in result.output) == (2, True)
     assert "Which sweep file?" in CliRunner().invoke(main, [command]).output
     assert (
         "Two sweep files: a.yaml and b.yaml"

@@ -1,5 +1,6 @@
 """`tune check` and `tune init`, and the ready sweep files by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,13 @@ def test_init_never_overwrites_unless_forced(here):
     assert (here / "my.yaml").read_text() == TEXT
     run(init, "resnet18", "-o", "my.yaml", "--force")
     assert (here / "my.yaml").read_bytes() == ready_files()["resnet18.yaml"].read_bytes()
+
+
+def test_init_replaces_nothing_but_files(here):
+    os.mkfifo("pipe")
+    with pytest.raises(UserError, match="pipe: no file that could be written over"):
+        run(init, "resnet18", "-o", "pipe", "--force")
+    assert Path("pipe").is_fifo()
 
 
 def test_init_writes_into_a_folder(here):

@@ -36,6 +36,8 @@ def init(name: str | None, output: Path | None, force: bool) -> None:
     target = output or Path(source.name)
     if target.is_dir():
         target = target / source.name
+    if target.exists() and not target.is_file():  # such as /dev/stdout
+        raise UserError("no file that could be written over", where=str(target))
     if target.exists() and not force:
         raise UserError("the file is there already", where=str(target), hint="choose another with -o, or add --force")
     if not target.parent.is_dir():
