@@ -1,6 +1,7 @@
 """Pictures and their targets listed in a CSV file, as a catalog.
 
-    catalog = csv_catalog(Path("labels.csv"), columns, task="multilabel", val=0.2, test=0.1, seed=0, channels=3)
+    columns = Columns(image="image", targets=("cat", "dog"), split=None, separator=";")
+    catalog = csv_catalog(path, columns, root=None, task="multilabel", val=0.2, test=0.1, seed=0, channels=3)
 
 The file is UTF-8, with or without a byte order mark; its cells are parted by commas, semicolons or tabs, whichever
 its header has most of. Its first line names the columns. Lines are counted from 1, as editors do.
