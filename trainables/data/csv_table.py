@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TextIO
 
 from trainables.data.catalog import SPLITS, Catalog, Picture, Split, Task
-from trainables.data.folders import EXTENSIONS, SPLIT_NAMES, few
+from trainables.data.folders import EXTENSIONS, SPLIT_NAMES
 from trainables.data.splits import plain_split, stratified_split
 from trainables.errors import UserError
-from trainables.wording import counted
+from trainables.wording import counted, few
 
 WHERE = "data.path"
 SEPARATORS = ",;\t"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainables.wording import few
 from tuning.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -130,14 +131,9 @@ def _reasons(trials: Sequence["TrialRecord"]) -> list[str]:
         if trial.state == "failed":
             numbers[trial.error or "no reason recorded"].append(trial.number)
     return [
-        f"failed: {'trial' if len(those) == 1 else 'trials'} {_listed(those)}: {reason}"
+        f"failed: {'trial' if len(those) == 1 else 'trials'} {few(map(str, those), limit=_NUMBERS)}: {reason}"
         for reason, those in numbers.items()
     ]
-
-
-def _listed(numbers: list[int]) -> str:
-    listed = ", ".join(map(str, numbers[:_NUMBERS]))
-    return f"{listed} and {len(numbers) - _NUMBERS:,} more" if len(numbers) > _NUMBERS else listed
 
 
 def _one(trials: list[dict], number: int) -> dict:
