@@ -1,7 +1,7 @@
 """The same work through tuneyard: the program that a user calls, with its ledger, checkpoints, report and model.
 
 file = write_sweep_file(work, folder / "sweep.yaml", search={"pruner": "none"}, first=work.configs())
-subprocess.run(search_command(file, runs=folder))
+subprocess.run(search_command(file, runs=folder, workers=2))
 score_of(folder / "sweep")
 """
 

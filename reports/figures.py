@@ -1,6 +1,6 @@
 """Chart data drawn: figures for plotly as plain dictionaries, in the page's colours. Here: what the trials did.
 
-    figure = history_figure(history_of(trials, mode="max"), metric="val_accuracy")
+    figure = history_figure(history_of(trials, mode="max"), metric="val_accuracy", over="trials")
     figure["data"][0]["x"], figure["layout"]["xaxis"]["title"]["text"]
 
 A colour is a name such as `@best`, which the page's script replaces by what light, dark or paper ask for. A text that

@@ -204,7 +204,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "a word for a number",
         "trial:\n  epochs: three\n",
-        "sweep.yaml:2: trial.epochs: wrong type: got 'three', expected whole number ≥ 1",
+        "sweep.yaml:2: trial.epochs: wrong type: got 'three', expected whole number ≥ 1 and ≤ 99,999",
     ),
     (
         "text for a number",
@@ -214,7 +214,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "true for a number",
         "trial:\n  epochs: true\n",
-        "sweep.yaml:2: trial.epochs: wrong type: got true, expected whole number ≥ 1",
+        "sweep.yaml:2: trial.epochs: wrong type: got true, expected whole number ≥ 1 and ≤ 99,999",
     ),
     (
         "a number for true",
@@ -239,7 +239,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "a fraction for a whole number",
         "trial:\n  epochs: 2.5\n",
-        "sweep.yaml:2: trial.epochs: wrong type: got 2.5, expected whole number ≥ 1",
+        "sweep.yaml:2: trial.epochs: wrong type: got 2.5, expected whole number ≥ 1 and ≤ 99,999",
     ),
     (
         "not a number",
@@ -254,7 +254,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "below the limit",
         "trial:\n  epochs: 0\n",
-        "sweep.yaml:2: trial.epochs: out of range: got 0, expected whole number ≥ 1",
+        "sweep.yaml:2: trial.epochs: out of range: got 0, expected whole number ≥ 1 and ≤ 99,999",
     ),
     (
         "above the limit",
@@ -263,6 +263,11 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     ),
     (
         "beyond every limit",
+        "trial:\n  epochs: 100000\n",
+        "sweep.yaml:2: trial.epochs: out of range: got 100000, expected whole number ≥ 1 and ≤ 99,999",
+    ),
+    (
+        "beyond what every file can hold",
         "trial:\n  batch_size: 99999999999999999999\n",
         "sweep.yaml:2: trial.batch_size: out of range: got 99999999999999999999, expected at most "
         "9,007,199,254,740,992 either way from 0",
@@ -907,7 +912,7 @@ def test_several_mistakes_are_told_one_a_line_in_the_files_order(tmp_path, monke
         load_spec("sweep.yaml", sets=["momentum=2"])
     assert str(caught.value).splitlines() == [
         "sweep.yaml:2: space.lr: low is above high: got [2.0, 1.0]; swap the two",
-        "sweep.yaml:4: trial.epochs: out of range: got 0, expected whole number ≥ 1",
+        "sweep.yaml:4: trial.epochs: out of range: got 0, expected whole number ≥ 1 and ≤ 99,999",
         "sweep.yaml:5: serach: unknown section: expected one of data, trial, space, search, resources;"
         " did you mean 'search'?",
         "--set momentum=2: trial.momentum: out of range: got 2, expected number ≥ 0 and < 1",

@@ -1,5 +1,6 @@
 """The program as a whole: its names, its help, what it imports, and how it ends."""
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -127,7 +128,7 @@ def test_what_needs_no_torch_imports_none(words: list[str], code: int, tmp_path:
             "tune: no such sweep file: got '~nobody-of-that-name/my.yaml', expected a YAML file, or the name of a ready"
             " one; `tune init` lists the ready ones",
         ),
-        (["show", "x" * 300], f"tune: too long for a path: got '{'x' * 300}/sweep.json'"),
+        (["show", "x" * 300], f"tune: too long for a path: got '{'x' * 118}…"),
         (
             ["check", "resnet18.yaml", "--set", "space.weight_decay={low: 0.001, high: 0.1, step: 1e-30}"],
             "tune: --set space.weight_decay={low: 0.001, high: 0.1, step: 1e-30}: space.weight_decay.step: too many"
@@ -168,6 +169,33 @@ def test_output_that_finds_no_room_is_told_and_no_success(words: list[str], buff
         )
     told = "tune: the output cannot be written (No space left on device); make room\n"
     assert (done.returncode, done.stderr) == (2, told)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_place_that_may_not_be_used_is_a_line(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(name: str) -> None:
+        raise OSError(code, os.strerror(code), "there/my\n.yaml")
+
+    monkeypatch.setattr("tuning.cli.main.import_module", refused)
+    result = CliRunner().invoke(main, ["list"])
+    told = f"tune: there/my .yaml: cannot be read or written ({os.strerror(code)})\n"
+    assert (result.exit_code, result.stderr) == (2, told)
+
+
+def test_what_the_terminal_has_no_letters_for_is_spelt_out(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", name="sch\u00f6n")
+    command = [sys.executable, "-m", "tuning", "show", "sch\u00f6n"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("sch\\xf6n\n")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_nobody_needs_to_listen(closed: int, tmp_path: Path) -> None:
+    command = ["sh", "-c", f'exec "$0" -m tuning init {closed}>&-', sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +240,16 @@ def test_a_command_misspelt_is_corrected() -> None:
     assert result.exit_code == 2
     assert "No such command 'serach'. Did you mean 'search'?" in result.output
     assert "Did you mean" not in CliRunner().invoke(main, ["xyzzy"]).output
+
+
+def test_a_home_folder_that_the_shell_leaves_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_run(tmp_path / "sweeps", name="mine")
+    for words, environment in ((["--runs=~/sweeps"], {}), ([], {"TUNEYARD_RUNS": "~/sweeps"})):
+        assert "mine" in CliRunner(env=environment).invoke(main, ["list", *words]).output
+    result = CliRunner().invoke(main, ["report", "mine", "--runs=~/sweeps", "--output=~/report"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "report" / "index.html").is_file()
 
 
 @pytest.mark.parametrize("command", ["search", "check"])

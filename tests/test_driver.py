@@ -1,6 +1,9 @@
 """What a driver says at its end."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,39 @@ def test_the_live_picture_leaves_the_cursor_on_an_empty_line() -> None:
         with console.capture() as captured:
             console.print(render(facts))
         assert captured.get().splitlines()[-1].strip() == ""
+
+
+APART = """
+import os
+from tuning.screen import screen_apart
+with screen_apart() as screen:
+    screen.console.print("ours")
+    os.write(1, b"first\\n")
+    print("second")
+    if {log}:
+        screen.log_to(Path("logs/ray.log"))
+        print("third")
+    raise {error}
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "log", "told", "logged"),
+    [
+        ("UserError('wrong')", False, "", None),
+        ("ZeroDivisionError", False, "first\nsecond\n", None),
+        ("ZeroDivisionError", True, "", "first\nsecond\nthird\n"),
+    ],
+)
+def test_what_others_print_is_told_once_or_logged(
+    error: str, log: bool, told: str, logged: str | None, tmp_path: Path
+) -> None:
+    code = f"from pathlib import Path\nfrom trainables.errors import UserError\n{APART.format(log=log, error=error)}"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.stdout == "ours\n"
+    assert done.stderr.partition("Traceback")[0] == told
+    file = tmp_path / "logs" / "ray.log"
+    assert (file.read_text() if file.exists() else None) == logged

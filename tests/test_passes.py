@@ -304,6 +304,23 @@ def test_a_folder_removed_while_it_is_written_to_is_made_again(tmp_path: Path, m
     assert filled(tmp_path, Counted()).take([0])[0, 0, 0, 0] == 0
 
 
+def test_a_folder_removed_while_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mkdir` looks a second time whether what is there already is a folder."""
+    refused = []
+
+    def removed(self: Path, **options: object) -> None:
+        if self == rows.folder and len(refused) < 2:
+            refused.append(self)
+            raise FileExistsError(17, "File exists", self)
+        mkdir(self, **options)  # type: ignore[arg-type]
+
+    rows, mkdir = opened(tmp_path, Counted()), Path.mkdir
+    monkeypatch.setattr(Path, "mkdir", removed)
+    rows.fill()
+    assert len(refused) == 2
+    assert rows.complete()
+
+
 def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
     rows = filled(tmp_path, Counted())
     assert make_room(tmp_path, limit_bytes=10**9, needed_bytes=10**6) == 0

@@ -1,6 +1,7 @@
 """Pictures of every kind decode right, and the store of them is shared, whole, and named by its content."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 
 from trainables.data import digests
 from trainables.data import pixels as pixels_module
-from trainables.data.cache import cache_folder, clear, entries
+from trainables.data.cache import cache_folder, clear, entries, kind_folder, size_of
 from trainables.data.catalog import Catalog
 from trainables.data.decode import BadPictureError, decode
 from trainables.data.digests import Digests
@@ -488,10 +489,14 @@ class TestBadPictures:
 
 
 class TestCache:
-    def test_where_it_is(self, tmp_path):
-        assert cache_folder({"TUNEYARD_CACHE": "/there", "XDG_CACHE_HOME": "/no"}) == Path("/there")
-        assert cache_folder({"XDG_CACHE_HOME": "/shared"}) == Path("/shared/tuneyard")
-        assert cache_folder({}) == Path.home() / ".cache" / "tuneyard"
+    def test_where_it_is(self, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
+        monkeypatch.setenv("TUNEYARD_CACHE", "/there")
+        assert cache_folder() == Path("/there")
+        monkeypatch.delenv("TUNEYARD_CACHE")
+        assert cache_folder() == Path("/shared/tuneyard")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert cache_folder() == Path.home() / ".cache" / "tuneyard"
 
     def test_entries_and_clearing(self, picture_folder, tmp_path, settled):
         cache = tmp_path / "cache"
@@ -519,6 +524,31 @@ class TestCache:
         with pixels_module.locked(store.path):
             clear(tmp_path)
         assert len(PixelStore.open(store.path)) == 10
+
+    @pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTEMPTY, errno.EACCES])
+    def test_what_others_do_meanwhile_is_no_failure(self, code, tmp_path, monkeypatch):
+        for name in ("a", "b"):
+            (kind_folder(tmp_path, "features") / name).mkdir()
+            (tmp_path / "features" / name / "rows").write_bytes(bytes(10))
+
+        def disturbed(path: Path) -> None:
+            if path.name == "a":
+                raise OSError(code, os.strerror(code), path)
+            rmtree(path)
+
+        rmtree = shutil.rmtree
+        monkeypatch.setattr(shutil, "rmtree", disturbed)
+        if code == errno.EACCES:
+            with pytest.raises(UserError, match="the cache cannot be written"):
+                clear(tmp_path)
+        else:
+            clear(tmp_path)
+            assert [entry.path.name for entry in entries(tmp_path)] == ["a"]
+
+    def test_what_goes_while_it_is_measured_counts_for_nothing(self, tmp_path, monkeypatch):
+        (tmp_path / "there").write_bytes(bytes(10))
+        monkeypatch.setattr(os, "walk", lambda folder: [(folder, [], ["gone", "there"])])
+        assert size_of(tmp_path) == 10
 
     def test_a_cache_that_cannot_be_written(self, picture_folder, tmp_path):
         (tmp_path / "file").write_text("x")

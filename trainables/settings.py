@@ -3,7 +3,7 @@
     settings = TrialSettings(model="resnet18", lr=1e-3, freeze="layer3")
 
 A sweep file fixes each of these under `trial:` or explores it under `space:`; what is in neither has the default
-given here. The `Doc` of a field is its documentation everywhere: the README's reference is checked against it.
+given here. The `Doc` of a field is its documentation everywhere: docs/SWEEP_FILE.md is made of it.
 Units stand in the text. Importing this module imports no torch.
 """
 
@@ -329,7 +329,8 @@ class TrialSettings:
         ),
     ] = 0.0
     batch_size: Annotated[int, Ge(1), Doc("Pictures in one training step.")] = 32
-    epochs: Annotated[int, Ge(1), Doc("Passes over the training pictures.")] = 8
+    # Five digits, as in the names of checkpoints and records, which are put in order by name.
+    epochs: Annotated[int, Ge(1), Le(99_999), Doc("Passes over the training pictures.")] = 8
     drop_last: Annotated[bool, Doc("Leave out the last, smaller batch of an epoch.")] = False
     workers: Annotated[
         int, Ge(0), Le(64), Doc("Extra processes that prepare batches; 0 prepares them in the trial.")

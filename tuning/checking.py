@@ -1,7 +1,7 @@
 """Check values against the type hints of a settings record, and collect what is wrong.
 
     problems = Problems()
-    value = checked(1e-3, hint_of(TrialSettings, "lr"))          # raises UnfitError where the value does not fit
+    value = checked(1e-3, hints_of(TrialSettings)["lr"])         # raises UnfitError where the value does not fit
     problems.tell(file, ("trial", "lr"), "out of range", got=-1)
     problems.at(("trial", "lr"))                                 # True: what depends on it need not be looked at
     problems.raise_any()

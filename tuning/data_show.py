@@ -19,7 +19,7 @@ from reports.tables import printable, shown
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import Catalog
 from trainables.data.duplicates import duplicates
-from trainables.data.folders import EXTENSIONS, few
+from trainables.data.folders import EXTENSIONS
 from trainables.data.parallel import ordered_map
 from trainables.data.pixels import build_store, picture_digests
 from trainables.data.sources import read_catalog
@@ -27,7 +27,7 @@ from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from trainables.files import expanded
 from trainables.settings import TrialSettings
-from trainables.wording import counted
+from trainables.wording import counted, few
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
 from tuning.setup import left_out, short_side

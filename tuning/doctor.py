@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from trainables.data.cache import COPIES, cache_folder, entries
+from trainables.data.cache import COPIES, cache_folder, entries, size_of
 from trainables.wording import counted
 
 PACKAGES = ("tuneyard", "torch", "torchvision", "ray", "optuna", "pandas", "click", "pydantic", "safetensors")
@@ -138,8 +138,8 @@ def _working_copies(cache: Path) -> Iterator[Finding]:
     """Of runs that are at home on object storage."""
     copies = [copy for copy in (cache / COPIES).glob("*/*") if copy.is_dir()]
     if copies:
-        size = sum(path.stat().st_size for copy in copies for path in copy.rglob("*") if path.is_file())
-        state = f"{len(copies)} of runs on object storage, {mb(size)}, in {cache / COPIES}"
+        size = mb(sum(map(size_of, copies)))
+        state = f"{len(copies)} of runs on object storage, {size}, in {cache / COPIES}"
         yield Finding("working copies", f"{state}; may be removed when their drivers have ended")
 
 

@@ -1,7 +1,8 @@
 """Sweeps as jobs of a Ray cluster: its own Ray Jobs, with a sweep as the job.
 
     jobs = Jobs("http://10.0.0.5:8265")
-    job = jobs.submit(search_words(spec_file, …), name="my", file=Path("my.yaml"))
+    words = ["search", "--space", "my.yaml", "--name", "my", "--runs", "/shared/runs", "--address", "auto"]
+    job = jobs.submit(words, name="my", run="/shared/runs/my", file=Path("my.yaml"))
     for text in jobs.follow(job): print(text, end="")
     jobs.stop(job)
 

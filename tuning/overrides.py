@@ -1,6 +1,7 @@
 """Change a sweep file from the command line, before it is checked.
 
-    file = apply_sets(read_yaml("my.yaml"), ("lr=0.01", "space.gamma={low: 0.1, high: 0.5}", "search.trials=5"))
+    sets = ("lr=0.01", "space.gamma={low: 0.1, high: 0.5}", "search.trials=5")
+    file = apply_sets(read_yaml("my.yaml"), sets, base=Path())
 
 What the command line says wins: `lr=0.01` or `trial.lr=0.01` fixes a setting that the file explores, also in the trials
 of `search.first`, and `space.lr=…` explores one that the file fixes. Values are read as in the file.

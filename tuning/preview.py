@@ -1,6 +1,6 @@
 """A checked sweep file as tables to look at, before it is run.
 
-    console.print(*preview(spec, sample=3))
+    console.print(preview(spec, sample=3))
 
 Rows are made first, as plain text, and drawn second. No picture is read.
 """

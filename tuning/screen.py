@@ -40,6 +40,7 @@ class Screen:
     def log_to(self, log: Path) -> None:
         """Has others' output appended to `log`, beginning with what came before this."""
         log.parent.mkdir(parents=True, exist_ok=True)
+        _flush()
         with log.open("ab") as file:
             _lead(file)
             file.write(self.take_unlogged())
@@ -48,7 +49,8 @@ class Screen:
         """What others printed before there was a log; handed out once."""
         self._unlogged.seek(0)
         text = self._unlogged.read()
-        self._unlogged.truncate(0)
+        self._unlogged.seek(0)  # which is where others go on
+        self._unlogged.truncate()
         return text
 
 
@@ -58,8 +60,7 @@ def screen_apart() -> Iterator[Screen]:
 
     What others print and no log was named for comes up on standard error in the end.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     screen, errors = os.dup(1), os.dup(2)
     parts = [_Screen(os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace")) for fd in (screen, errors)]
     with tempfile.TemporaryFile() as unlogged:
@@ -68,11 +69,11 @@ def screen_apart() -> Iterator[Screen]:
         try:
             yield shown
         except UserError:
+            _flush()
             shown.take_unlogged()  # one line says what is wrong
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             os.dup2(screen, 1)
             os.dup2(errors, 2)
             with suppress(OSError):  # a terminal that is closed
@@ -81,6 +82,11 @@ def screen_apart() -> Iterator[Screen]:
                 part.close()
             os.close(screen)
             os.close(errors)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _lead(file: BinaryIO) -> None:

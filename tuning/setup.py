@@ -33,7 +33,6 @@ from reports.tables import printable
 from trainables.data.cache import cache_folder
 from trainables.data.catalog import SPLITS, Catalog
 from trainables.data.duplicates import duplicates
-from trainables.data.folders import few
 from trainables.data.pixels import build_store, picture_digests
 from trainables.data.room import room_for_sharing
 from trainables.data.sources import DataSettings, read_catalog
@@ -45,7 +44,7 @@ from trainables.hardware import describing_hardware
 from trainables.models.build import foreseen
 from trainables.models.weights import Weights, resolve_weights
 from trainables.training.compiling import check_compiler
-from trainables.wording import counted
+from trainables.wording import counted, few
 from tuning.crosschecks import advice
 from tuning.space import combinations
 from tuning.spec import Spec

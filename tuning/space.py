@@ -4,7 +4,7 @@
              "nesterov": Choice((False, True), when={"optimizer": ("sgd",)})}
     for name, dimension in space.items():                       # parents come before those that depend on them
         if is_active(dimension, params):
-            params[name] = trial._suggest(name, distribution(dimension))
+            params[name] = …                                    # of distribution(dimension)
 
 A setting whose condition is not met is not suggested and has its documented default. A condition on a setting that is
 itself not suggested is not met either. `tuning.space_file` makes these from YAML; they hold plain values only.

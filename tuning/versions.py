@@ -1,4 +1,4 @@
-"""What a sweep's numbers depend on besides its settings: code, libraries, hardware.
+"""What a sweep's numbers depend on besides its settings and its hardware: code and libraries.
 
 current_versions()["torch"]         # "2.15.0"
 """

@@ -1,6 +1,6 @@
 """Ends a driver whose main thread cannot: Ray is gone under it, or it does not come to an end when asked to.
 
-    with Watchdog(lambda: None if session.lives() else "Ray has ended", leave=print_and_exit):
+    with Watchdog(lambda: None if session.alive() else "Ray has ended", leave=print_and_exit):
         engine.run(…)
 
 When Ray's own processes die (killed by somebody, or as the machine is short of memory), a call into Ray may

@@ -8,10 +8,11 @@ Each kind has a folder of its own, marked as a cache (https://bford.info/cachedi
 listed or cleared, so that a wrong `TUNEYARD_CACHE` costs nobody a file.
 """
 
+import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,11 +36,11 @@ class Entry(NamedTuple):
     bytes: int
 
 
-def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+def cache_folder() -> Path:
     """`$TUNEYARD_CACHE`, else `$XDG_CACHE_HOME/tuneyard`, else `~/.cache/tuneyard`. It need not be there yet."""
-    if chosen := environment.get(VARIABLE):
+    if chosen := os.environ.get(VARIABLE):
         return expanded(chosen).absolute()
-    if shared := environment.get("XDG_CACHE_HOME"):
+    if shared := os.environ.get("XDG_CACHE_HOME"):
         return expanded(shared).absolute() / "tuneyard"
     return Path.home() / ".cache" / "tuneyard"
 
@@ -76,7 +77,7 @@ def locked(entry: Path) -> FileLock:
 def entries(cache: Path) -> list[Entry]:
     """What the cache holds, by kind and name; hidden files (locks, unfinished work) are left out."""
     return [
-        Entry(folder.name, path, _size(path))
+        Entry(folder.name, path, size_of(path))
         for folder in _kind_folders(cache)
         for path in sorted(folder.iterdir())
         if path.name != TAG_NAME and not path.name.startswith(".")
@@ -96,7 +97,7 @@ def clear(cache: Path) -> int:
                 try:
                     # Lock files stay: taking one away from under a waiting process would give two of them the lock.
                     with lock.acquire(timeout=0) if Path(lock.lock_file).exists() else nullcontext():
-                        freed += _size(path)
+                        freed += size_of(path)
                         _remove(path)
                 except Timeout:
                     continue
@@ -111,14 +112,23 @@ def _kind_folders(cache: Path) -> list[Path]:
     return sorted(path for path in cache.iterdir() if path.is_dir() and (path / TAG_NAME).is_file())
 
 
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
-    return path.stat().st_size
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of the files in a folder; what goes meanwhile counts for nothing."""
+    files = [path] if path.is_file() else [Path(place, name) for place, _, names in os.walk(path) for name in names]
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    """Removes a file or folder, but for what others remove or write in the same moment."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise

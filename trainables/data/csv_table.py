@@ -1,6 +1,7 @@
 """Pictures and their targets listed in a CSV file, as a catalog.
 
-    catalog = csv_catalog(Path("labels.csv"), columns, task="multilabel", val=0.2, test=0.1, seed=0, channels=3)
+    columns = Columns(image="image", targets=("cat", "dog"), split=None, separator=";")
+    catalog = csv_catalog(path, columns, root=None, task="multilabel", val=0.2, test=0.1, seed=0, channels=3)
 
 The file is UTF-8, with or without a byte order mark; its cells are parted by commas, semicolons or tabs, whichever
 its header has most of. Its first line names the columns. Lines are counted from 1, as editors do.
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import TextIO
 
 from trainables.data.catalog import SPLITS, Catalog, Picture, Split, Task
-from trainables.data.folders import EXTENSIONS, SPLIT_NAMES, few
+from trainables.data.folders import EXTENSIONS, SPLIT_NAMES
 from trainables.data.splits import plain_split, stratified_split
 from trainables.errors import UserError
-from trainables.wording import counted
+from trainables.wording import counted, few
 
 WHERE = "data.path"
 SEPARATORS = ",;\t"

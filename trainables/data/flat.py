@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trainables.data.catalog import Catalog, Picture
-from trainables.data.folders import EXTENSIONS, check_folder, few, hidden
+from trainables.data.folders import EXTENSIONS, check_folder, hidden
 from trainables.data.splits import stratified_split
 from trainables.errors import UserError
+from trainables.wording import few
 
 PLACES = {"<label>": "(?P<label>.+?)", "<number>": "[0-9]+", "*": ".*"}
 _PLACE = re.compile(r"(<[^<>]*>|\*)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from trainables.data.catalog import Catalog, Picture, Split
 from trainables.data.splits import stratified_split
 from trainables.errors import UserError
+from trainables.wording import counted, few
 
 EXTENSIONS = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".gif"]
@@ -254,7 +255,7 @@ def _split_by_fraction(found: ClassFolders, *, val: float, test: float, seed: in
 
 
 def _ignored_note(count: int) -> list[str]:
-    return [f"{count} file{'s' * (count > 1)} without a picture's extension passed over"] if count else []
+    return [f"{counted(count, 'file')} without a picture's extension passed over"] if count else []
 
 
 def check_names(names: Iterable[str], *, where: str = WHERE) -> None:
@@ -269,10 +270,3 @@ def in_utf8(text: str) -> str:
     if text.isascii():
         return text
     return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
-
-
-def few(names: Iterable[str], *, limit: int = 5) -> str:
-    """The first few names in words: `a, b, c and 9 more`."""
-    names = list(names)
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -219,16 +219,14 @@ def _write(chunk: _Chunk, path: Path, *, digest: str, start: int, seconds: float
     }
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
     for _ in range(_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_file({"rows": chunk.rows}, unfinished, metadata={_HEADER: json.dumps(header)})
-        except (SafetensorError, OSError) as error:  # safetensors tells of a full disk in words of its own
-            if path.parent.exists():
+            unfinished.replace(path)
+            return
+        except FileExistsError:  # the folder was there, and was cleared away in the same moment
+            continue
+        except (SafetensorError, OSError) as error:  # safetensors tells of files in words of its own
+            if "No such file" not in str(error):  # else somebody cleared the cache meanwhile
                 unfinished.unlink(missing_ok=True)
                 raise OSError(getattr(error, "errno", None), str(error)) from error
-            continue
-        try:
-            unfinished.replace(path)
-        except FileNotFoundError:  # somebody cleared the cache meanwhile
-            continue
-        return

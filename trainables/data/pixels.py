@@ -24,6 +24,7 @@ from trainables.data.room import make_room_for_pixels, mark_used
 from trainables.data.store import DamagedStoreError, PixelStore, StoreWriter
 from trainables.errors import UserError
 from trainables.files import flush_folder
+from trainables.wording import counted
 
 # Goes up whenever the same files would give other pixels or another layout.
 FORMAT = 3
@@ -221,9 +222,9 @@ def _unchanged(path: Path, digest: str) -> bytes:
 def _check_pictures(store: PixelStore, catalog: Catalog, on_bad_image: str) -> None:
     """`UserError` where pictures are bad and that is not allowed, or where a class has none left of those it had."""
     if store.skipped and on_bad_image != "skip":
-        several = "pictures" if len(store.skipped) > 1 else "picture"
+        pictures = counted(len(store.skipped), "picture")
         raise UserError(
-            f"{len(store.skipped)} {several} of {len(catalog.pictures)} cannot be read ({_listed(store.skipped)})",
+            f"{pictures} of {len(catalog.pictures):,} cannot be read ({_listed(store.skipped)})",
             where="data.path",
             got=str(catalog.root),
             hint="repair or remove them, or set data.on_bad_image: skip",

@@ -1,6 +1,6 @@
 """Room on the disk: what of the cache is given up first.
 
-make_room(cache, limit_bytes=20 * 10**9, needed_bytes=10**8, keep=folder)
+make_room(cache, limit_bytes=20 * 10**9, needed_bytes=10**8, keep=frozenset([folder]))
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from trainables.data.cache import writing
+from trainables.data.cache import size_of
 from trainables.data.passes import KIND, seconds_and_bytes
 
 # Features: a share of what is free on the disk, and a limit.
@@ -30,16 +30,13 @@ def make_room(cache: Path, *, limit_bytes: int, needed_bytes: int, keep: frozens
     Blankstein, Sen and Freedman 2017, "Hyperbolic Caching: Flexible Caching for Web Applications"). Whoever reads a
     pass that goes keeps what he has open, and computes the rest again.
     """
-    folder = cache / KIND
-    passes = [path for path in folder.glob("[!.]*") if path.is_dir()] if folder.is_dir() else []
-    sizes = {path: _size(path) for path in passes}
+    sizes = _sizes(cache / KIND)
     excess = sum(sizes.values()) + needed_bytes - limit_bytes
     if excess <= 0:
         return 0
     freed = 0
-    for path in sorted((path for path in passes if path not in keep), key=_worth):
-        with writing(cache):
-            shutil.rmtree(path, ignore_errors=True)
+    for path in sorted(sizes.keys() - keep, key=_worth):
+        shutil.rmtree(path, ignore_errors=True)
         freed += sizes[path]
         if freed >= excess:
             break
@@ -52,17 +49,14 @@ def make_room_for_pixels(cache: Path, *, needed_bytes: int) -> int:
     Only where, with `needed_bytes` more, they would take more than `PIXELS_SHARE` of the disk that is free or theirs. A
     sweep that has been stopped for longer decodes its pictures again.
     """
-    folder = cache / "pixels"
-    stores = [path for path in folder.glob("[!.]*") if path.is_dir()] if folder.is_dir() else []
-    sizes = {path: _size(path) for path in stores}
+    sizes = _sizes(cache / "pixels")
     total = sum(sizes.values())
     excess = total + needed_bytes - int(PIXELS_SHARE * (_free(cache) + total))
     freed = 0
-    for path in sorted(stores, key=_last_use):
+    for path in sorted(sizes, key=_last_use):
         if freed >= excess or time.time() - _last_use(path) < PIXELS_STAY_S:
             break
-        with writing(cache):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         freed += sizes[path]
     return freed
 
@@ -96,6 +90,11 @@ def mark_used(folder: Path) -> None:
         return
 
 
+def _sizes(folder: Path) -> dict[Path, int]:
+    """Each entry's bytes, by its folder."""
+    return {path: size_of(path) for path in folder.glob("[!.]*") if path.is_dir()}
+
+
 def _worth(folder: Path) -> float:
     """Seconds saved, for each byte and second since the last use."""
     seconds, size = seconds_and_bytes(folder)
@@ -112,12 +111,3 @@ def _last_use(folder: Path) -> float:
 def _free(cache: Path) -> int:
     there = next(path for path in (cache, *cache.parents) if path.exists())
     return shutil.disk_usage(there).free
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    with suppress(FileNotFoundError):  # removed meanwhile
-        for path in folder.iterdir():
-            with suppress(FileNotFoundError):
-                total += path.stat().st_size
-    return total

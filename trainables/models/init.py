@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.settings import TrialSettings
-from trainables.wording import counted
-
-_EXAMPLES = 3  # names that a summary shows
+from trainables.wording import counted, few
 
 # Each fills a tensor of two or more dimensions in place, from torch's global generator.
 INITS: dict[str, Callable[[Tensor, TrialSettings], Tensor]] = {
@@ -53,12 +51,11 @@ class InitReport:
 
     def summary(self) -> str:
         """One line, naming a few of the parameters kept."""
-        line = f"init {self.init}: {_count(self.drawn)} drawn"
+        line = f"init {self.init}: {counted(len(self.drawn), 'weight')} drawn"
         if not self.kept:
             return line
-        shown = ", ".join(f"{name} ({why})" for name, why in self.kept[:_EXAMPLES])
-        more = f" and {len(self.kept) - _EXAMPLES} more" if len(self.kept) > _EXAMPLES else ""
-        return f"{line}; {_count(self.kept)} not, as by default: {shown}{more}"
+        shown = few((f"{name} ({why})" for name, why in self.kept), limit=3)
+        return f"{line}; {counted(len(self.kept), 'weight')} not, as by default: {shown}"
 
 
 def initialise(
@@ -116,7 +113,3 @@ def _roles(network: nn.Module) -> Iterator[tuple[str, Tensor, str]]:
                 yield name, parameter, "weight"
             else:
                 yield name, parameter, "other"
-
-
-def _count(parameters: Collection[object]) -> str:
-    return counted(len(parameters), "weight")

@@ -35,7 +35,7 @@ from trainables.models.nets import skeleton
 from trainables.models.state_files import read_state
 from trainables.models.table import BSD, ModelFacts
 from trainables.tasks import scores_for
-from trainables.wording import counted
+from trainables.wording import counted, few
 
 _REACH_S = 4.0  # how long to wait for the server's first answer
 _EXAMPLES = 3  # names of each kind that a summary shows
@@ -100,8 +100,7 @@ class LoadReport:
         parts = [f"{counted(len(self.matched), 'tensor')} loaded"]
         for what, names in (("missing", self.missing), ("unexpected", self.unexpected), ("wrong shape", shapes)):
             if names:
-                more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
-                parts.append(f"{len(names)} {what}: {', '.join(names[:_EXAMPLES])}{more}")
+                parts.append(f"{len(names)} {what}: {few(names, limit=_EXAMPLES)}")
         return "; ".join(parts)
 
 

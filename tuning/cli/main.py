@@ -11,12 +11,15 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
 from trainables.errors import UserError
 from tuning import exit_codes
+
+if TYPE_CHECKING:
+    from io import TextIOWrapper
 
 # name → (module in this package, function in it, its line in `tune --help`)
 COMMANDS = {
@@ -69,10 +72,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (UserError, OSError) as error:
-            told = str(error) if isinstance(error, UserError) else _users_mistake(error)
+            told = error if isinstance(error, UserError) else _users_mistake(error)
             if told is None:
                 raise
-            for line in told.splitlines():
+            for line in str(told).splitlines():
                 click.echo(f"tune: {line}", err=True)
             ctx.exit(exit_codes.USER_ERROR)
         except KeyboardInterrupt:
@@ -80,12 +83,14 @@ class _Commands(click.Group):
             ctx.exit(exit_codes.INTERRUPTED)
 
 
-def _users_mistake(error: OSError) -> str | None:
+def _users_mistake(error: OSError) -> UserError | None:
     """What to tell of an error that is none of the program's own making, wherever it comes up; None for others."""
     if error.errno == errno.ENAMETOOLONG:
-        return f"too long for a path: got {error.filename!r}"
+        return UserError("too long for a path", got=error.filename)
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{error.filename or 'the output'} cannot be written ({error.strerror}); make room"
+        return UserError(f"{error.filename or 'the output'} cannot be written ({error.strerror})", hint="make room")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+        return UserError(f"cannot be read or written ({error.strerror})", where=str(error.filename))
     return None
 
 
@@ -105,6 +110,8 @@ def main() -> None:
 
 def run() -> None:
     """The program itself: the command, and then its end."""
+    if sys.stdout:  # None where it is closed
+        cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")  # as standard error is already
     try:
         main(prog_name="python -m tuning" if sys.argv[0].endswith("__main__.py") else None)
     except SystemExit as ended:
@@ -114,7 +121,7 @@ def run() -> None:
 def _end(code: int) -> NoReturn:
     """Ends the process without taking apart all that was loaded, which takes torch a second and a half."""
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except ValueError:  # it is closed

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from trainables.errors import UserError
+from trainables.files import expanded
 from trainables.urls import given_url, is_url
 from tuning.address import check_address
 
@@ -21,7 +22,7 @@ class _Runs(click.Path):
     """A folder, or an URL of object storage."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        return value if given_url(value) else super().convert(value, parameter, context)
+        return value if given_url(value) else super().convert(_expanded(value), parameter, context)
 
 
 class LocalPath(click.Path):
@@ -32,7 +33,12 @@ class LocalPath(click.Path):
             what = parameter.opts[0] if isinstance(parameter, click.Option) else "pictures and folders"
             raise UserError("must be a path on this machine", where=what, got=f"{value.split('://')[0]}://…")
         given_url(value)  # which it might have been meant for
-        return super().convert(value, parameter, context)
+        return super().convert(_expanded(value), parameter, context)
+
+
+def _expanded(value: Any) -> Any:
+    """With `~` as a home folder, where a shell leaves it: in `--runs=~/sweeps`, and in quotes."""
+    return str(expanded(value)) if str(value).startswith("~") else value
 
 
 runs_option = click.option(
@@ -83,7 +89,7 @@ def space_argument(command: Callable[..., Any]) -> Callable[..., Any]:
             )
         if file is not None and space is not None:
             raise click.UsageError(f"Two sweep files: {file} and {space}")
-        return command(space=file or space, **others)
+        return command(space=space if file is None else file, **others)
 
     option = click.option("--space", metavar="FILE", help="The sweep file, or the name of a ready one (tune init).")
     return click.argument("file", required=False)(option(with_space))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trainables.wording import few
 from tuning.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -128,15 +129,11 @@ def _reasons(trials: Sequence["TrialRecord"]) -> list[str]:
 
     lines = []
     for those in failed_by_reason(trials):
-        numbers = f"{'trial' if len(those) == 1 else 'trials'} {_listed([trial.number for trial in those])}"
+        numbers = few((str(trial.number) for trial in those), limit=_NUMBERS)
+        which = f"{'trial' if len(those) == 1 else 'trials'} {numbers}"
         alike = "" if len({trial.error for trial in those}) == 1 else ", the first of them"
-        lines.append(f"failed: {numbers}{alike}: {those[0].error or 'no reason recorded'}")
+        lines.append(f"failed: {which}{alike}: {those[0].error or 'no reason recorded'}")
     return lines
-
-
-def _listed(numbers: list[int]) -> str:
-    listed = ", ".join(map(str, numbers[:_NUMBERS]))
-    return f"{listed} and {len(numbers) - _NUMBERS:,} more" if len(numbers) > _NUMBERS else listed
 
 
 def _one(trials: list[dict], number: int) -> dict:
