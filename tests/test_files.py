@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -40,17 +39,17 @@ def test_a_file_system_that_does_not_flush_folders_will_do(
     real = getattr(os, refused)
 
     def refusing(which: int | Path, *args: int) -> int | None:
-        if stat.S_ISDIR(os.stat(which).st_mode):
+        if Path(which if isinstance(which, Path) else f"/dev/fd/{which}").is_dir():
             raise OSError(22, "Invalid argument")
         return real(which, *args)
 
-    opened = os.listdir("/dev/fd")
+    opened = len(list(Path("/dev/fd").iterdir()))
     with monkeypatch.context() as patch:
         patch.setattr(os, refused, refusing)
         write_json(tmp_path / "file", {"a": "ä"})
     assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == {"a": "ä"}
     write_json(tmp_path / "file", {})
-    assert os.listdir("/dev/fd") == opened
+    assert len(list(Path("/dev/fd").iterdir())) == opened
 
 
 def test_what_fails_leaves_the_former_file_alone(tmp_path: Path) -> None:
