@@ -5,7 +5,9 @@ import os
 # Before torch is imported: threads of tests that run side by side would only fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import resource
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -76,3 +78,14 @@ def make_pictures(
             pixels = np.clip(colour + noise.integers(-40, 40, (*size, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / f"{number}{suffix}")
     return root
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a full disk: what would make a file larger than so many bytes cannot be written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

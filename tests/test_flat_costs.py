@@ -141,31 +141,51 @@ def test_halving_decides_as_from_all_trials_at_once(direction: str) -> None:
     assert 10 < sum(decisions) < 60
 
 
-def learning_study(trials: int) -> optuna.Study:
+def learning_study(trials: int, *, direction: str = "maximize") -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=1))
     for number in range(trials):
         trial = study.ask()
         x = trial.suggest_float("x", 0, 1)
         trial.report(x, 1)
         if number % 5 == 4:
             study.tell(trial, state=TrialState.PRUNED)
+        elif number % 7 == 6:
+            study.tell(trial, state=TrialState.FAIL)
         elif number % 11 != 10:  # which stay open
             study.tell(trial, 1 - abs(x - 0.3))
     return study
 
 
-def test_a_sampler_sees_the_best_and_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_sampler_sees_the_best_and_the_latest(monkeypatch: pytest.MonkeyPatch, direction: str) -> None:
     monkeypatch.setattr(window, "BEST", 4)
     monkeypatch.setattr(window, "LATEST", 10)
-    study = learning_study(100)
+    study = learning_study(100, direction=direction)
     seen = Window(study).get_trials(deepcopy=False)
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     going_on = study.get_trials(states=(TrialState.RUNNING,))
-    best = sorted(complete, key=lambda t: (-t.value, t.number))[:4]
+    sign = -1 if direction == "maximize" else 1
+    best = sorted(complete, key=lambda t: (sign * t.value, t.number))[:4]
     assert [t.number for t in seen] == sorted({t.number for t in (*best, *ended[-10:], *going_on)})
     assert {t.state for t in Window(study).get_trials(states=(TrialState.PRUNED,))} == {TrialState.PRUNED}
+
+
+def test_a_sampler_that_came_late_sees_what_one_that_followed_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a resume, though trials ended in another order than they began."""
+    monkeypatch.setattr(window, "BEST", 3)
+    monkeypatch.setattr(window, "LATEST", 7)
+    study = learning_study(0)
+    followed = Window(study)
+    draw = random.Random(1)
+    going_on: list[optuna.Trial] = []
+    for _ in range(40):
+        going_on += [study.ask() for _ in range(5 - len(going_on))]
+        study.tell(going_on.pop(draw.randrange(5)), draw.random())
+        numbers = [trial.number for trial in followed.get_trials()]
+        assert numbers == [trial.number for trial in Window(study).get_trials()]
+    assert len(numbers) < 20
 
 
 @pytest.mark.parametrize(("startup", "learns"), [(30, True), (200, False)])
