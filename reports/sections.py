@@ -148,9 +148,7 @@ def _learnt_nothing(results: Results) -> list[Markup]:
     if found is None:
         return []
     number = len(found.trials)
-    lines = [
-        f"{number:,} of {counted(found.judged, 'trial')} got no further than chance: {found.chance_in_words}."
-    ]
+    lines = [f"{number:,} of {counted(found.judged, 'trial')} got no further than chance: {found.chance_in_words}."]
     if cause := found.cause:
         there, others = (f"{shown(low)} to {shown(high)}" for low, high in (cause.collapsed, cause.others))
         lines.append(f"Their {cause.setting} was {there}; that of the others {others}.")

@@ -228,8 +228,8 @@ def shared(number: int, model: str, *epochs: tuple[str, float]) -> TrialRecord:
             SharedWork(9, 4, 3, 16.0, 6.0, 2, {"no room": 2, "mixed pictures": 1}),
             [
                 "In 4 of 9 epochs the work that trials share (frozen layers, views of the pictures) was done already; 3"
-                " spent 16 s on it. At that pace this saved about 6.0 s in 2 epochs. For 2 it was done before this sweep,"
-                " in a time that is not recorded.",
+                " spent 16 s on it. At that pace this saved about 6.0 s in 2 epochs. For 2 it was done before this"
+                " sweep, in a time that is not recorded.",
                 "In 2 epochs frozen layers were part of the training, not shared: no room.",
                 "In 1 epoch frozen layers were part of the training, not shared: mixed pictures.",
             ],

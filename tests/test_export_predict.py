@@ -170,8 +170,8 @@ def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: 
 def test_the_card_says_what_the_recipes_leave_out_whichever_there_are(exported: Path) -> None:
     description = read_description(exported)
     unchecked = {name: fact for name, fact in description.facts.items() if name != "checked"}
-    for facts in (description.facts, unchecked):
-        text = card(dataclasses.replace(description, facts=facts))
+    for known in (description.facts, unchecked):
+        text = card(dataclasses.replace(description, facts=known))
         assert "turns pictures upright by their EXIF data, lays transparent ones on white" in text
 
 

@@ -16,6 +16,7 @@ from tuning.spec_file import load_spec
 
 _WHOLE = 100_000  # columns of what has no width of its own
 
+
 @click.command(
     epilog="Example: tune check my.yaml --sample 5 --set lr=0.01",
     short_help="Validate a sweep file and show it resolved.",
