@@ -49,6 +49,10 @@ class TestTasks:
         assert catalog.pictures[3].name == "pics/3.png"
         assert catalog.content(3).is_file()
 
+    def test_labels_that_differ_in_case(self, table):
+        catalog = read(table(rows(*["cat", "Cat"] * 5)))
+        assert catalog.notes == ("classes that differ in upper and lower case only: Cat, cat",)
+
     def test_whole_numbers_as_classes_are_in_their_order(self, table):
         catalog = read(table(rows(*["10", "2", "-"] * 3)), test=0)
         assert catalog.classes == ("2", "10", "-")

@@ -188,7 +188,7 @@ class TestWarnings:
         sweep = create_sweep(spec, text=text, name="small", runs=here / "runs", console=console)
         open_sweep(sweep.folder, console=console)
         assert console.file.getvalue().splitlines()[:2] == [
-            "1 file without a picture's extension passed over",
+            "1 file without a picture's extension passed over (.txt)",
             "warning: 2 pictures that cannot be read, left out (train/ants/x.png: not a picture of a known format,"
             " val/bees/x.png: not a picture of a known format)",
         ]

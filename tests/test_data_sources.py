@@ -145,10 +145,29 @@ class TestOneFolderOfClasses:
         (root / "a" / ".hidden.png").write_bytes(b"")
         (root / "a" / "notes.txt").write_text("x")
         (root / "README.md").write_text("x")
+        (root / "Makefile").write_text("x")
+        (root / "b" / "more.TXT").write_text("x")
         catalog = read(root)
         assert catalog.classes == ("a", "b")
         assert len(catalog.pictures) == 10
-        assert catalog.notes == ("2 files without a picture's extension passed over",)
+        assert catalog.notes == ("4 files without a picture's extension passed over (.txt, .md, none)",)
+
+    def test_pictures_beside_the_classes_are_told_as_what_they_are(self, picture_folder):
+        root = picture_folder({"train/a": 5, "train/b": 5, "val/a": 1, "val/b": 1, "train": 2})
+        catalog = read(root)
+        assert len(catalog.pictures) == 12
+        assert catalog.notes == ("2 pictures beside the class folders passed over",)
+
+    def test_pictures_in_another_format_are_named(self, tmp_path):
+        for name in ("a", "b"):
+            (tmp_path / "phone" / name).mkdir(parents=True)
+            (tmp_path / "phone" / name / "1.HEIC").touch()
+        assert error_of(tmp_path / "phone").endswith("; those that are there end in .heic")
+
+    def test_classes_that_differ_in_case(self, picture_folder):
+        assert read(picture_folder({"Ant": 5, "ant": 5, "bee": 5})).notes == (
+            "classes that differ in upper and lower case only: Ant, ant",
+        )
 
     def test_extensions_in_any_case(self, picture_folder):
         root = picture_folder({"a": 5, "b": 5})

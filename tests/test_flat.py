@@ -124,7 +124,9 @@ def test_no_pictures(flat):
 
 
 def test_too_few_of_a_class(flat):
-    assert "class 'cat' has too few pictures to split: got 2" in error_of(flat("cat.1.png", "cat.2.png", "dog.1.png"))
+    told = error_of(flat("cat.1.png", "cat.2.png", "dog.1.png"))
+    assert "class 'cat' has too few pictures to split: got 2" in told
+    assert "say with data.pattern where the class stands in a name (now <label>.*)" in told
 
 
 def test_cats_and_dogs(real_data, own_cache):

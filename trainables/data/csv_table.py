@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainables.data.catalog import SPLITS, Catalog, Picture, Split, Task
-from trainables.data.folders import EXTENSIONS, SPLIT_NAMES
+from trainables.data.folders import EXTENSIONS, SPLIT_NAMES, alike
 from trainables.data.splits import plain_split, stratified_split
 from trainables.errors import UserError
 from trainables.wording import counted, few
@@ -67,6 +67,8 @@ def csv_catalog(
     labels = [target if isinstance(target, int) else 0 for target in targets]
     values = [() if isinstance(target, int) else target for target in targets]
     splits, notes = _splits(path, rows, labels, classes if task == "classification" else None, (val, test), seed)
+    if task != "regression":
+        notes += alike(classes)
     if outside := [row.name for row in rows if Path(row.name).is_absolute()]:
         notes.append(
             f"pictures not below {root} keep their whole paths, also in an exported model ({few(outside, limit=2)});"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trainables.data.catalog import Catalog, Picture
-from trainables.data.folders import EXTENSIONS, check_folder, hidden
+from trainables.data.folders import EXTENSIONS, alike, check_folder, hidden
 from trainables.data.splits import stratified_split
 from trainables.errors import UserError
 from trainables.wording import few
@@ -35,7 +35,8 @@ def flat_catalog(root: Path, *, pattern: str, val: float, test: float, seed: int
     classes = tuple(sorted(set(names.values())))
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers[label] for label in names.values()]
-    splits = stratified_split(list(names), labels, classes=classes, val=val, test=test, seed=seed)
+    instead = f"say with data.pattern where the class stands in a name (now {pattern})"
+    splits = stratified_split(list(names), labels, classes=classes, val=val, test=test, seed=seed, instead=instead)
     pictures = tuple(Picture(*facts) for facts in zip(names, labels, splits, strict=True))
     return Catalog("flat", root, classes, channels, pictures, tuple(_notes(classes, others)))
 
@@ -93,9 +94,4 @@ def compiled(pattern: str) -> re.Pattern[str]:
 def _notes(classes: Iterable[str], others: list[str]) -> Iterator[str]:
     if others:
         yield f"not used, in the folder beside the pictures: {few(others)}"
-    by_lower: dict[str, list[str]] = {}
-    for name in classes:
-        by_lower.setdefault(name.lower(), []).append(name)
-    for alike in by_lower.values():
-        if len(alike) > 1:
-            yield f"classes that differ in upper and lower case only: {few(alike)}"
+    yield from alike(classes)

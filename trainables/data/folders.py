@@ -7,7 +7,8 @@ no pictures by their extension are counted in a note. No picture is opened.
 """
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,17 @@ WHERE = "data.path"
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """The class folders in one folder: pictures by class (names relative to the root), and how many other files."""
+    """The class folders in one folder: pictures by class, and what is no part of any.
+
+    Attributes:
+        pictures: by class, their names relative to the root.
+        loose: how many pictures lie beside the class folders.
+        others: how the names of all other files end, such as `.txt`.
+    """
 
     pictures: dict[str, list[str]]
-    ignored: int
+    loose: int
+    others: list[str]
 
 
 def folder_catalog(root: Path, *, val: float, test: float, seed: int, channels: int) -> Catalog:
@@ -138,7 +146,7 @@ def _from_splits(
             notes.append(f"no test/ folder: {test_share:g} of train/ is kept for the final test (data.test)")
     if "test" in places:
         pictures += tuple(_labelled("test", places["test"]))
-    notes += _ignored_note(sum(found.ignored for found in places.values()))
+    notes += _notes(*places.values())
     if others := [name for name in _sub_folders(root) if name not in folders.values()]:
         notes.append(f"not used, beside {folders['train']}/: {few(others)}")
     return Catalog("folder", root, tuple(places["train"].pictures), channels, pictures, tuple(notes))
@@ -148,7 +156,7 @@ def _from_classes(root: Path, *, val: float, test: float, seed: int, channels: i
     found = _scan(root, root)
     _check_classes(found, root=root)
     pictures = _split_by_fraction(found, val=val, test=test, seed=seed)
-    notes = _ignored_note(found.ignored)
+    notes = _notes(found)
     inside = [set(_sub_folders(root / name)) for name in found.pictures]
     if len(inside[0]) > 1 and all(names == inside[0] for names in inside):
         notes.append(
@@ -161,19 +169,19 @@ def _from_classes(root: Path, *, val: float, test: float, seed: int, channels: i
 def _scan(folder: Path, root: Path) -> ClassFolders:
     """The pictures of each class folder in `folder`, in sorted order; classes without pictures are kept, empty."""
     pictures: dict[str, list[str]] = {}
-    ignored = 0
+    others: list[str] = []
     for name in _sub_folders(folder):
-        found, others = _walk(folder / name, root)
-        pictures[name] = found
-        ignored += others
-    ignored += sum(not hidden(entry.name) and entry.is_file() for entry in folder.iterdir())
-    return ClassFolders(pictures, ignored)
+        pictures[name], more = _walk(folder / name, root)
+        others += more
+    beside = [_ending(entry) for entry in folder.iterdir() if not hidden(entry.name) and entry.is_file()]
+    others += [ending for ending in beside if ending not in EXTENSIONS]
+    return ClassFolders(pictures, sum(ending in EXTENSIONS for ending in beside), others)
 
 
-def _walk(folder: Path, root: Path) -> tuple[list[str], int]:
-    """Names of the pictures below `folder`, relative to `root`, and how many other files there are."""
+def _walk(folder: Path, root: Path) -> tuple[list[str], list[str]]:
+    """Names of the pictures below `folder`, relative to `root`, and the endings of other files' names."""
     names: list[str] = []
-    ignored = 0
+    others: list[str] = []
     seen: set[tuple[int, int]] = set()  # links may lead in circles
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         facts = Path(place).stat()
@@ -186,11 +194,15 @@ def _walk(folder: Path, root: Path) -> tuple[list[str], int]:
             if hidden(name):
                 continue
             path = Path(place, name)
-            if path.suffix.lower() in EXTENSIONS:
+            if (ending := _ending(path)) in EXTENSIONS:
                 names.append(path.relative_to(root).as_posix())
             else:
-                ignored += 1
-    return sorted(names), ignored
+                others.append(ending)
+    return sorted(names), others
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.lower()
 
 
 def _raise(error: OSError) -> None:
@@ -210,10 +222,14 @@ def _check_classes(found: ClassFolders, *, root: Path, split: str | None = None)
     place = f"{split}: " if split else ""
     got = str(root)
     if not any(found.pictures.values()):
-        if not found.pictures and found.ignored:
+        if not found.pictures and (found.loose or found.others):
             raise UserError(f"{place}no class folders, only files", where=WHERE, got=got, expected="one folder a class")
         raise UserError(
-            f"{place}no pictures", where=WHERE, got=got, expected=f"files with {' '.join(sorted(EXTENSIONS))}"
+            f"{place}no pictures",
+            where=WHERE,
+            got=got,
+            expected=f"files with {' '.join(sorted(EXTENSIONS))}",
+            hint=f"those that are there end in {_frequent(found.others)}" if found.others else None,
         )
     if empty := [name for name, names in found.pictures.items() if not names]:
         several = "classes" if len(empty) > 1 else "class"
@@ -254,8 +270,31 @@ def _split_by_fraction(found: ClassFolders, *, val: float, test: float, seed: in
     return tuple(Picture(picture.name, picture.label, split) for picture, split in zip(pictures, splits, strict=True))
 
 
-def _ignored_note(count: int) -> list[str]:
-    return [f"{counted(count, 'file')} without a picture's extension passed over"] if count else []
+def _notes(*places: ClassFolders) -> list[str]:
+    """What the user should know of these folders' classes and of what is passed over in them."""
+    notes = list(alike(places[0].pictures))
+    if loose := sum(found.loose for found in places):
+        notes.append(f"{counted(loose, 'picture')} beside the class folders passed over")
+    if others := [ending for found in places for ending in found.others]:
+        what = counted(len(others), "file")
+        notes.append(f"{what} without a picture's extension passed over ({_frequent(others)})")
+    return notes
+
+
+def _frequent(endings: Iterable[str]) -> str:
+    """The most frequent ones in words."""
+    counts = Counter(ending or "none" for ending in endings)
+    return few(sorted(counts, key=lambda ending: (-counts[ending], ending)))
+
+
+def alike(classes: Iterable[str]) -> Iterator[str]:
+    """A line for each set of classes that are most likely one."""
+    by_lower: dict[str, list[str]] = {}
+    for name in classes:
+        by_lower.setdefault(name.lower(), []).append(name)
+    for names in by_lower.values():
+        if len(names) > 1:
+            yield f"classes that differ in upper and lower case only: {few(names)}"
 
 
 def check_names(names: Iterable[str], *, where: str = WHERE) -> None:
