@@ -29,6 +29,7 @@ def card(description: Description) -> str:
     names = [escaped(shown(name)) for name in description.classes[:_MOST_CLASSES]]
     more = len(description.classes) - len(names)
     start = facts["starting_weights"]
+    shrunk = f"shrunk to {description.short_side}, then " if description.shrinks_first else ""
     return f"""\
 # {description.architecture} for {counted(len(description.classes), *_THINGS[description.task])}
 
@@ -36,7 +37,7 @@ def card(description: Description) -> str:
 
 - Pictures: {_counts(facts["data"])}; fingerprint {escaped(shown(facts["data"]["fingerprint"]))}.
 - Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}: the shorter side \
-is resized to {description.resize}, and the centre cropped.
+is {shrunk}resized to {description.resize}, and the centre cropped.
 - {_origin(facts)}
 - Starting weights: {escaped(printable(start["note"]))}. Licence: {escaped(printable(start["licence"]))}.
 
@@ -119,10 +120,13 @@ def _limits(description: Description) -> str:
 
 def _recipes(description: Description) -> str:
     """Python that needs none of this package: by the traced network where it is there, and by torchvision's own."""
-    upright = "(`tune predict` also turns pictures upright by their EXIF data)"
+    differs = (
+        "(`tune predict` also lays transparent pictures on white, and has the decoder halve JPEGs that are far too"
+        " large, which changes scores a little)"
+    )
     texts = []
     if PT2 in description.facts.get("checked", {}).get("files", ()):
-        texts.append(f"or with torch and torchvision alone {upright}:\n\n{_python(traced_recipe(description))}")
+        texts.append(f"or with torch and torchvision alone {differs}:\n\n{_python(traced_recipe(description))}")
     if (plain := plain_recipe(description)) is not None:
         texts.append(f"or, to train on with it, with the network as torchvision has it:\n\n{_python(plain)}")
     return "\n".join(texts)
