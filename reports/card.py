@@ -29,6 +29,7 @@ def card(description: Description) -> str:
     names = [escaped(shown(name)) for name in description.classes[:_MOST_CLASSES]]
     more = len(description.classes) - len(names)
     start = facts["starting_weights"]
+    shrunk = f"shrunk to {description.short_side}, then " if description.shrinks_first else ""
     return f"""\
 # {description.architecture} for {counted(len(description.classes), *_THINGS[description.task])}
 
@@ -36,7 +37,7 @@ def card(description: Description) -> str:
 
 - Pictures: {_counts(facts["data"])}; fingerprint {escaped(shown(facts["data"]["fingerprint"]))}.
 - Sees {description.image_size} × {description.image_size} pixels, {_CHANNELS[description.channels]}: the shorter side \
-is resized to {description.resize}, and the centre cropped.
+is {shrunk}resized to {description.resize}, and the centre cropped.
 - {_origin(facts)}
 - Starting weights: {escaped(printable(start["note"]))}. Licence: {escaped(printable(start["licence"]))}.
 
@@ -53,8 +54,8 @@ is resized to {description.resize}, and the centre cropped.
 tune predict . pictures/
 ```
 
-As in training, this turns pictures upright by their EXIF data, lays transparent ones on white and scales 16-bit ones; \
-the lines below take a picture as it is stored.
+As in training, this turns pictures upright by their EXIF data, lays transparent ones on white, scales 16-bit ones, and \
+has the decoder halve JPEGs that are far too large. The lines below do the first of these alone.
 
 {_recipes(description)}
 {_checks(facts.get("checked"))}"""

@@ -93,6 +93,7 @@ def _transforms(description: Description) -> dict[str, Any]:
     size = description.image_size
     return {
         "color": "RGB" if description.channels == 3 else "grey",
+        "shrink_shorter_side_first": description.short_side,
         "resize_shorter_side": description.resize,
         "interpolation": "bilinear, antialiased",
         "center_crop_pixels": size,

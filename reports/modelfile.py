@@ -63,6 +63,11 @@ class Description:
         """What validation resizes a picture's shorter side to before it crops the centre, in pixels."""
         return round(self.image_size / self.center_crop)
 
+    @property
+    def shrinks_first(self) -> bool:
+        """Whether pictures were decoded larger than validation wants them: for a larger `image_size` or `keep_px`."""
+        return self.short_side > self.resize
+
     def to_json(self) -> dict[str, Any]:
         """The document of `model.json`."""
         return {

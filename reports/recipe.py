@@ -25,7 +25,7 @@ def traced_recipe(description: Description) -> str:
     """Python that loads `model.pt2` and says what is in `picture.jpg`."""
     return f"""\
 import json, torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 facts = json.load(open("model.json", encoding="utf-8"))
 network = torch.export.load("{PT2}").module()
@@ -43,7 +43,7 @@ def plain_recipe(description: Description) -> str | None:
         return None
     return f"""\
 import json, torch, torchvision
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torchvision.transforms.v2 import functional
 facts = json.load(open("model.json", encoding="utf-8"))
@@ -60,9 +60,14 @@ with torch.inference_mode():
 def _view(description: Description) -> str:
     size = description.image_size
     mode = "RGB" if description.channels == 3 else "L"
-    return f"""\
-picture = functional.pil_to_tensor(Image.open("picture.jpg").convert("{mode}"))
-view = functional.center_crop(functional.resize(picture, [{description.resize}], antialias=True), [{size}, {size}])"""
+    lines = [f'picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("{mode}")']
+    lines.append("picture = functional.pil_to_tensor(picture)")
+    if description.shrinks_first:
+        shorter = f"min({description.short_side}, *picture.shape[1:])"  # a smaller one stays as it is
+        lines.append(f"picture = functional.resize(picture, [{shorter}], antialias=True)")
+    resized = f"functional.resize(picture, [{description.resize}], antialias=True)"
+    lines.append(f"view = functional.center_crop({resized}, [{size}, {size}])")
+    return "\n".join(lines)
 
 
 def _options(description: Description) -> str:

@@ -154,7 +154,7 @@ def test_the_card_is_harmless_and_its_recipe_runs_without_this_package(trained: 
     assert "<b>" not in text
     assert "&lt;b&gt;ants&lt;-b&gt;" in text
     recipe = text.split("```python\n")[1].split("```")[0]
-    picture = next((trained / "pictures/val").rglob("0.jpg"))  # not turned by its EXIF data
+    picture = next((trained / "pictures/val").rglob("5.jpg"))  # which its EXIF data turns
     code = recipe.replace('"picture.jpg"', repr(str(picture)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
@@ -205,6 +205,27 @@ def test_grey_pictures_random_weights_and_other_architectures(tmp_path: Path, mo
         exec(code.replace('"picture.jpg"', repr(str(picture))), names)
     (ours,) = predictor.predict([picture])
     assert float(names["scores"].max()) == pytest.approx(ours.probability, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(120, 90), (50, 70)], ids=["large", "small"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_the_recipe_sees_what_we_see(
+    tmp_path: Path, size: tuple[int, int], orientation: int, channels: int, mode: str
+) -> None:
+    """Also where pictures were decoded larger than the model wants them, as another trial had a larger `image_size`."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "picture.png", exif=exif)
+    description = Description("resnet18", ("a", "b"), channels, 20, 0.875, 64, (0.5,) * 3, (0.5,) * 3, "")
+    code = plain_recipe(description)
+    assert code is not None
+    lines = [line for line in code.splitlines() if line.startswith(("from", "import", "picture =", "view ="))][:-1]
+    names: dict = {}
+    exec("\n".join(lines).replace('"picture.jpg"', repr(str(tmp_path / "picture.png"))), names)
+    (_, ours), *_ = map(Predictor(description, torch.nn.Identity())._view, find_pictures([tmp_path / "picture.png"]))
+    assert (names["view"].int() - ours.int()).abs().max() <= 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])
