@@ -240,7 +240,7 @@ class _Tick:
         self._view.refresh()
         self._follow()
         if self._mirror and self._mirror.trouble:
-            conductor.storage_error = self._mirror.trouble
+            conductor.storage_failed(self._mirror.trouble)
         if conductor.storage_error is not None:
             return True
         patience = 0.0 if signals.at_once else PATIENCE_S

@@ -36,14 +36,12 @@ def search(
     Ctrl-C stops it after the epochs at work; `tune resume` goes on with it, as it does after a crash.
     """
     from reports.runs import check_new
-    from tuning.ready import base_of, find_space
+    from tuning.ready import find_space
     from tuning.spec_file import load_spec
     from tuning.yaml_file import read_text
 
     path = find_space(space)
-    spec = load_spec(
-        path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(path), files=True
-    )
+    spec = load_spec(path, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, files=True)
     name = name or path.stem
     check_new(name, runs=runs)  # before what takes seconds to load
 

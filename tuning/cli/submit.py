@@ -68,16 +68,14 @@ def submit(
         sweep, file = _to_resume(run), None
         words = ["resume", run, "--address", "auto", *given]
     else:
-        from tuning.ready import base_of, find_space
+        from tuning.ready import find_space
         from tuning.spec_file import load_spec
 
         assert space is not None
         file = find_space(space)
         if runs is None:
             raise UserError("missing", where="--runs", expected="an absolute path that the cluster's nodes see")
-        spec = load_spec(
-            file, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(file)
-        )
+        spec = load_spec(file, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers)
         sweep = name or file.stem
         run = _to_start(spec, sweep, runs=runs)
         changes = [word for change in sets for word in ("--set", change)]
