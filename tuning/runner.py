@@ -277,19 +277,14 @@ def _leave(run: str, session: RaySession, console: Console, reason: str) -> None
 
 
 def _facts(sweep: Sweep, conductor: Conductor, signals: Signals) -> SweepFacts:
-    counts = Counter(conductor.ledger.counts())
-    ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
-    elapsed = conductor.elapsed_s()
-    budget = conductor.spec.search.trials
     return SweepFacts(
         name=sweep.name,
         metric=sweep.metric,
-        trials=budget,
-        counts=counts,
+        trials=conductor.spec.search.trials,
+        counts=Counter(conductor.ledger.counts()),
         running=tuple(conductor.running[number] for number in sorted(conductor.running)),
         best=conductor.ledger.best(),
-        elapsed_s=elapsed,
-        seconds_left=elapsed / ended * (budget - ended) if ended else None,
+        elapsed_s=conductor.elapsed_s(),
         stopping=conductor.stopping,
         at_once=signals.at_once,
     )

@@ -157,7 +157,7 @@ def open_sweep(run: Path, *, console: Console, spec: Spec | None = None) -> tupl
         UserError: the pictures or the starting weights are no longer what they were.
     """
     sweep = Sweep.open(run)
-    spec = spec or Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
+    spec = spec or Spec.of_record(sweep.record)
     data = sweep.record["data"]
     _, store = open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
     if store.fingerprint != data["fingerprint"]:
