@@ -1,7 +1,8 @@
 """Runs what a sweep's ledger says is left to do, with a live view, stoppable at any moment.
 
 with driving(sweep.folder):
-    outcome = run_sweep(sweep, spec, store, session=ray.get, console=console)   # new, or stopped or killed before
+    # new, or stopped or killed before
+    outcome = run_sweep(sweep, spec, store, session=ray.get, console=console, quiet=False, mirror=None)
 if outcome.interrupted:
     print("go on with: tune resume", sweep.folder)
 """
@@ -71,8 +72,8 @@ def run_sweep(
     *,
     session: Callable[[], RaySession],
     console: Console,
-    quiet: bool = False,
-    mirror: Mirror | None = None,
+    quiet: bool,
+    mirror: Mirror | None,
 ) -> Outcome:
     """Runs the sweep to its end, or until it is interrupted. The caller holds the run (`driving`).
 
