@@ -21,7 +21,7 @@ def write_sweep_file(
     file: Path,
     *,
     trial: Mapping[str, Any] | None = None,
-    search: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any],
     first: Sequence[Config] = (),
 ) -> Path:
     """Writes the work as a sweep file. `.npz` stands for the embedded digits, from which it was made.
@@ -59,7 +59,7 @@ def write_sweep_file(
         "space": space,
         "search": {
             "trials": work.trials,
-            **(search or {}),
+            **search,
             **({"first": [{name: config[name] for name in space} for config in first]} if first else {}),
         },
     }

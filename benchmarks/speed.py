@@ -170,10 +170,10 @@ def digits_file(folder: Path) -> Path:
     return path
 
 
-def timed(name: str, work: Work, folder: Path, *, trials: int | None = None) -> dict[str, Any]:
+def timed(name: str, work: Work, folder: Path, *, trials: int | None) -> dict[str, Any]:
     """One contestant's wall time and score; None for the score when it failed, with the end of what it said.
 
-    trials: run only so many, and add what the others would take in them, as many side by side.
+    trials: run only so many (None: all), and add what the others would take in them, as many side by side.
     """
     run = dataclasses.replace(work, trials=min(trials or work.trials, work.trials))
     folder.mkdir()

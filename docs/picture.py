@@ -35,19 +35,16 @@ def facts_at(sweep: Sweep, elapsed_s: float) -> SweepFacts:
     trials = [trial for trial in sweep.ledger().trials() if _began_s(trial) <= elapsed_s]
     begun = [_as_of(trial, elapsed_s, mode=sweep.mode) for trial in trials]
     running = [trial for trial in begun if trial.state == "running"]
-    ended = len(begun) - len(running)
-    budget = sweep.record["spec"]["search"]["trials"]
     return SweepFacts(
         name=sweep.name,
         metric=sweep.metric,
-        trials=budget,
+        trials=sweep.record["spec"]["search"]["trials"],
         counts=Counter(trial.state for trial in begun),
         running=tuple(
             Running(t.number, TrialSettings(**t.settings), t.params, len(t.epochs), t.value) for t in running
         ),
         best=best_of(begun, mode=sweep.mode),
         elapsed_s=elapsed_s,
-        seconds_left=elapsed_s / ended * (budget - ended) if ended else None,
         stopping=None,
     )
 

@@ -54,8 +54,8 @@ is {shrunk}resized to {description.resize}, and the centre cropped.
 tune predict . pictures/
 ```
 
-As in training, this turns pictures upright by their EXIF data, lays transparent ones on white, scales 16-bit ones, and \
-has the decoder halve JPEGs that are far too large. The lines below do the first of these alone.
+As in training, this turns pictures upright by their EXIF data, lays transparent ones on white, scales 16-bit ones, \
+and has the decoder halve JPEGs that are far too large. The lines below do the first of these alone.
 
 {_recipes(description)}
 {_checks(facts.get("checked"))}"""

@@ -43,6 +43,7 @@ _STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+ENDED = ("complete", "pruned", "failed")  # as what a trial ends
 
 
 @dataclass(frozen=True)

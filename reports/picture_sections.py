@@ -51,7 +51,7 @@ def add_trials(page: Page, results: Results) -> None:
         page.section("trials", "How it went", tag("p", "No trial has finished an epoch yet."))
         return
     history = history_of(trials, mode=sweep.mode)
-    some = _sampled(history.left_out, "trials")
+    some = _sampled(history.left_out)
     charts = [
         page.chart(
             "history-trials", "History over trials", f"Each trial’s value, and the best complete one so far.{some}",
@@ -65,7 +65,7 @@ def add_trials(page: Page, results: Results) -> None:
     metrics = [sweep.metric] + ["val_loss"] * (sweep.metric != "val_loss")
     for metric in metrics:
         curves = curves_of(trials, metric=metric, mode=sweep.mode)
-        some = _sampled(curves.left_out, "trials")
+        some = _sampled(curves.left_out)
         for side, pictures in (("train", "training"), ("val", "validation")):
             if all(value is None for curve in curves.curves for value in getattr(curve, side)):
                 continue
@@ -109,7 +109,7 @@ def add_settings(page: Page, results: Results) -> None:
         said = f"These charts need at least {FEWEST_TRIALS} complete trials that differ; there {_are(sample.trials)}."
         page.section("settings", "What the settings did", tag("p", said))
         return
-    note = tag("p", f"Of complete trials alone.{_sampled(sample.left_out, 'trials')}", attributes={"class": "note"})
+    note = tag("p", f"Of complete trials alone.{_sampled(sample.left_out)}", attributes={"class": "note"})
     page.section("settings", "What the settings did", note, _importance(page, results), _others(page, sample, results))
 
 
@@ -124,7 +124,7 @@ def _importance(page: Page, results: Results) -> Markup:
         limits += f" From {sample.trials} complete trials it is a hint at most."
     if importance.left_out:
         limits += f" Not in every trial, so not judged: {', '.join(importance.left_out)}."
-    limits += _sampled(sample.left_out, "trials", verb="looked at")
+    limits += _sampled(sample.left_out, verb="looked at")
     height = 80 + 30 * len(importance.shares)
     chart = page.chart("importance", "Importance", limits, importance_figure(importance), height=height)
     table = Table(
@@ -140,7 +140,7 @@ def _contours(page: Page, results: Results, importance: Importance) -> Markup:
     if not pairs:
         return Markup("")
     sample = sampled_study(results.trials, mode=results.sweep.mode, most=MOST_DOTS)
-    says = f"Values between the trials (dots) are interpolated.{_sampled(sample.left_out, 'trials')}"
+    says = f"Values between the trials (dots) are interpolated.{_sampled(sample.left_out)}"
     options, charts = [], []
     for place, (first, second) in enumerate(pairs):
         figure = dressed_contour(contour_figure(sample, first, second))
@@ -159,7 +159,7 @@ def _others(page: Page, sample: Sample, results: Results) -> Markup:
     parallel = page.chart(
         "parallel",
         "Parallel coordinates",
-        "A line a trial: the best in its own colour, the best tenth strong." + _sampled(lines.left_out, "trials"),
+        "A line a trial: the best in its own colour, the best tenth strong." + _sampled(lines.left_out),
         dressed_parallel(parallel_figure(lines), metric=metric),
         height=400,
         wide=True,
@@ -181,8 +181,8 @@ def _others(page: Page, sample: Sample, results: Results) -> Markup:
     )
 
 
-def _sampled(left_out: int, what: str, *, verb: str = "drawn") -> str:
-    return f" Sampled evenly: {left_out:,} {what} are not {verb}." if left_out else ""
+def _sampled(left_out: int, *, verb: str = "drawn") -> str:
+    return f" Sampled evenly: {left_out:,} trials are not {verb}." if left_out else ""
 
 
 def _are(count: int) -> str:

@@ -16,6 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TextIO
 
 from reports.ledger import TrialRecord
@@ -162,6 +163,14 @@ def shown(cell: Cell) -> str:
 def printable(text: str) -> str:
     """Text whole, on one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def local_time(text: str | None) -> str:
+    """A time in ISO 8601 as clocks here show it, to the minute; what is none as it is."""
+    try:
+        return datetime.fromisoformat(text or "").astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text or ""
 
 
 def markdown(table: Table) -> str:

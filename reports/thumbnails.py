@@ -24,7 +24,7 @@ SIDE = 96
 _QUALITY = 80
 
 
-def thumbnails(sweep: Sweep, names: Iterable[str], *, side: int = SIDE) -> dict[str, str]:
+def thumbnails(sweep: Sweep, names: Iterable[str]) -> dict[str, str]:
     """JPEG data URIs by picture's name; those that cannot be found or read are left out."""
     wanted = set(names)
     if not wanted:
@@ -39,22 +39,22 @@ def thumbnails(sweep: Sweep, names: Iterable[str], *, side: int = SIDE) -> dict[
     found = {}
     for index, picture in enumerate(catalog.pictures):
         if picture.name in wanted:
-            uri = _data_uri(catalog.content(index), side=side)
+            uri = _data_uri(catalog.content(index))
             if uri is not None:
                 found[picture.name] = uri
     return found
 
 
-def _data_uri(content: Path | np.ndarray, *, side: int) -> str | None:
-    """The picture's middle square, upright, at `side` pixels (small ones are enlarged without smoothing)."""
+def _data_uri(content: Path | np.ndarray) -> str | None:
+    """The picture's middle square, upright, at `SIDE` pixels (small ones are enlarged without smoothing)."""
     if isinstance(content, Path) and not content.is_file():  # a pipe would be waited for
         return None
     try:
-        pixels = decode(content, channels=3, short_side=side)
+        pixels = decode(content, channels=3, short_side=SIDE)
     except BadPictureError:
         return None
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    square = ImageOps.fit(picture, (side, side), Image.Resampling.NEAREST)
+    square = ImageOps.fit(picture, (SIDE, SIDE), Image.Resampling.NEAREST)
     out = io.BytesIO()
     square.save(out, "JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,10 +1,13 @@
 """When a driver that is asked to stop does so: after the epochs at work, but not for ever."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from simulation import Simulation, small_spec
+from tuning.conductor import Job
 from tuning.runner import PATIENCE_S, _overdue, _Tick
 
 
@@ -35,6 +38,20 @@ def test_a_sweep_that_is_asked_to_stop(waited_s: float, at_once: bool, away: boo
     tick, done = tick_of(waited_s=waited_s, at_once=at_once, away=away)
     assert tick() is ends
     assert done == (["hurry"] if hurries else [])
+
+
+def test_a_storage_that_fails_is_no_fault_of_the_trials(tmp_path: Path) -> None:
+    """They are ended with the sweep, and go on with it."""
+    conductor = Simulation(tmp_path, small_spec()).conductor()
+    job = conductor.next_job()
+    assert isinstance(job, Job)
+    view: Any = SimpleNamespace(refresh=lambda: None)
+    signals: Any = SimpleNamespace(asked=None)
+    mirror: Any = SimpleNamespace(trouble="no answer")
+    assert _Tick(conductor, view, signals, lambda: None, places=None, mirror=mirror)()
+    conductor.worker_lost(job.number, "Ray stopped it")
+    assert conductor.storage_error == "no answer"
+    assert not conductor.ledger.trial(job.number).attempts
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from reports.tables import (
     escaped,
     headlines,
     leaderboard,
+    local_time,
     markdown,
     plain,
     records,
@@ -401,3 +403,22 @@ def test_report_that_cannot_be_written(run: Path) -> None:
     (run / "report").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         write_report(Sweep.open(run), run / "report")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2026-11-26T20:04:05+00:00", "2026-11-27 05:04"),
+        ("2026-11-27T05:04:05", "2026-11-27 05:04"),
+        ("2026-11-26T23:04:05.5+03:00", "2026-11-27 05:04"),
+        ("some day", "some day"),
+        (None, ""),
+    ],
+)
+def test_times_are_those_of_the_clock_here(text: str | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        found = local_time(text)
+    time.tzset()
+    assert found == told

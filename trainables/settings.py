@@ -358,7 +358,7 @@ class SettingDoc:
     text: str
 
 
-def setting_docs(record: type = TrialSettings) -> list[SettingDoc]:
+def setting_docs(record: type) -> list[SettingDoc]:
     """The documentation of a settings record, in the order of its fields."""
     hints = get_type_hints(record, include_extras=True)
     docs = []

@@ -193,7 +193,7 @@ def _advice(value: Any, hint: Any, choices: list[str]) -> str | None:
     if isinstance(value, str):
         if bool in kinds_of(hint) and value in _SPOKEN:
             return f"write {_SPOKEN[value]}"
-        if kinds_of(hint) & {int, float} and _NUMBER.fullmatch(value):
+        if is_number(hint) and _NUMBER.fullmatch(value):
             return "write it without quotes"
         return did_you_mean(value, choices)
     if isinstance(value, (bool, int, float)) and kinds_of(hint) <= {str, types.NoneType} and not choices:

@@ -5,6 +5,7 @@ found = look(spec, console=console)
 print(*found.lines(), sep="\\n")
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from statistics import median_low
 
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from reports.tables import printable, shown
 from trainables.data.cache import cache_folder
@@ -21,8 +21,7 @@ from trainables.data.catalog import Catalog
 from trainables.data.duplicates import duplicates
 from trainables.data.folders import EXTENSIONS
 from trainables.data.parallel import ordered_map
-from trainables.data.pixels import build_store, picture_digests
-from trainables.data.sources import read_catalog
+from trainables.data.pixels import picture_digests
 from trainables.data.store import PixelStore
 from trainables.errors import UserError
 from trainables.files import expanded
@@ -30,7 +29,7 @@ from trainables.settings import TrialSettings
 from trainables.wording import counted, few
 from tuning.overrides import apply_sets
 from tuning.ready import find_space
-from tuning.setup import left_out, short_side
+from tuning.setup import left_out, open_pictures, short_side
 from tuning.spec import Spec
 from tuning.spec_file import load_spec, read_spec
 from tuning.yaml_file import YamlFile
@@ -117,19 +116,10 @@ class Look:
 
 
 def look(spec: Spec, *, console: Console) -> Look:
-    """Reads and decodes the pictures; those that cannot be read are warned of. Errors as `read_catalog`."""
+    """Reads and decodes the pictures; those that cannot be read are warned of. Errors as `open_pictures`."""
     settings = spec.settings_for({})
-    catalog = read_catalog(spec.data, base=spec.base)
-    columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        store = build_store(
-            catalog,
-            short_side=short_side(spec),
-            cache=cache_folder(),
-            on_bad_image="skip",
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    data = dataclasses.replace(spec.data, on_bad_image="skip")
+    catalog, store = open_pictures(data, spec.base, short_side=short_side(spec), console=console)
     sizes = picture_sizes(catalog)
     digests = picture_digests(catalog, cache=cache_folder())
     warnings = [

@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def unfinished(self) -> Path:
-        return self.folder.with_name(f".{self.folder.name}.split")
+        return _unfinished(self.folder)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Pictures by split and class."""
@@ -177,7 +177,7 @@ def _labels(source: Path, pattern: str) -> dict[str, str]:
 
 def _interrupted(source: Path, folder: Path, how: How, asked: dict[str, float | str]) -> Plan | None:
     """The plan that an interrupted split left behind, where it is the same one."""
-    note = folder.with_name(f".{folder.name}.split") / NOTE
+    note = _unfinished(folder) / NOTE
     if not note.parent.exists():
         return None
     try:
@@ -199,6 +199,11 @@ def _interrupted(source: Path, folder: Path, how: How, asked: dict[str, float | 
             + ("" if left["how"] == "move" else ", or remove this folder"),
         )
     return Plan(source, folder, how, asked, targets)
+
+
+def _unfinished(folder: Path) -> Path:
+    """Where the work is done until all is there."""
+    return folder.with_name(f".{folder.name}.split")
 
 
 def _words(asked: object) -> str:

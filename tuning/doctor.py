@@ -54,26 +54,19 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Looks at versions, the fit of torch and torchvision, the hardware, the commands on the PATH, and the cache."""
     yield Finding("python", f"{platform.python_version()}, {sys.executable}")
-    yield from (_package(name) for name in PACKAGES)
-    yield from (_optional(name, use) for name, use in OPTIONAL.items())
+    yield from (_package(name, advice=f"install it: python -m pip install {name}") for name in PACKAGES)
+    yield from (_package(name, missing=f"not installed; only for {use}") for name, use in OPTIONAL.items())
     yield from _hardware()
     yield from (_command(name) for name in COMMANDS)
     yield from _cache(cache_folder())
     yield from _working_copies(cache_folder())
 
 
-def _package(name: str) -> Finding:
+def _package(name: str, *, missing: str = "not installed", advice: str | None = None) -> Finding:
     try:
         return Finding(name, version(name))
     except PackageNotFoundError:
-        return Finding(name, "not installed", f"install it: python -m pip install {name}")
-
-
-def _optional(name: str, use: str) -> Finding:
-    try:
-        return Finding(name, version(name))
-    except PackageNotFoundError:
-        return Finding(name, f"not installed; only for {use}")
+        return Finding(name, missing, advice)
 
 
 def _hardware() -> Iterator[Finding]:

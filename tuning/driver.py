@@ -18,7 +18,7 @@ from rich.markup import escape
 from reports.collapsed import collapsed_of
 from reports.export import export_model
 from reports.home import address_of, home_of
-from reports.ledger import JOURNAL, TrialRecord
+from reports.ledger import ENDED, JOURNAL, TrialRecord
 from reports.modelfile import BEST
 from reports.sweep import Sweep
 from reports.working_copies import pulled, settle, unsettled
@@ -106,7 +106,7 @@ def _conclude(sweep: Sweep, spec: Spec, store: PixelStore, outcome: Outcome, con
     say = console.print
     if not outcome.worked:
         say(escape(f"nothing was left to do; more trials: {resume} --trials N"), highlight=False, soft_wrap=True)
-    counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ("complete", "pruned", "failed"))
+    counts = ", ".join(f"{outcome.counts.get(state, 0)} {state}" for state in ENDED)
     ended = {"trials": "finished", "hours": "stopped: its hours are used up", "errors": "stopped"}
     say(f"\n[bold]{escape(sweep.name)}[/] {ended.get(outcome.ended or '', 'interrupted')}: {counts}", highlight=False)
     with console.status("writing model and report") if console.is_terminal else nullcontext():
@@ -185,7 +185,7 @@ def _next_steps(sweep: Sweep, spec: Spec, outcome: Outcome, resume: str) -> list
             f"        {resume}{left}   when the machine was the cause and is mended",
             "        tune search --space FILE --name NEW   when the settings were",
         ]
-    done = sum(outcome.counts.get(state, 0) for state in ("complete", "pruned", "failed"))
+    done = sum(outcome.counts.get(state, 0) for state in ENDED)
     further = f"--hours {2 * hours:g}" if hours else f"--trials {2 * done}"
     return [
         f"next    tune show {shlex.quote(sweep.address)}",

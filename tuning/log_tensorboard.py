@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.folders import refuse_links
-from reports.ledger import TrialRecord
+from reports.ledger import ENDED, TrialRecord
 from reports.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 FOLDER = "logs/tensorboard"
 _DONE = ".complete"
-_ENDED = ("complete", "pruned", "failed")
 
 
 class TensorBoardLog:
@@ -70,7 +69,7 @@ class TensorBoardLog:
                 if name not in ("epoch", "elapsed") and _is_number(value):
                     writer.add_scalar(name, value, epoch["epoch"], walltime=self._created + epoch["elapsed"])
         self._epochs[trial.number] = len(trial.epochs)
-        if trial.state in _ENDED:
+        if trial.state in ENDED:
             self._add_hparams(writer, trial)
             writer.close()
             (folder / _DONE).touch()

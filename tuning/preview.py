@@ -26,7 +26,7 @@ from tuning.spec import Spec
 Row = tuple[str, ...]
 
 
-def preview(spec: Spec, *, sample: int = 0) -> Group:
+def preview(spec: Spec, *, sample: int) -> Group:
     """The spec as rich tables; with `sample` trials drawn at random, by the sweep's seed."""
     parts = [
         _table("Data", ("setting", "value"), data_rows(spec)),

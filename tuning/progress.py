@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from reports.ledger import TrialRecord
+from reports.ledger import ENDED, TrialRecord
 from reports.tables import shown
 from trainables.wording import counted
 from tuning.conductor import Running
@@ -36,9 +36,18 @@ class SweepFacts:
     running: tuple[Running, ...]
     best: TrialRecord | None
     elapsed_s: float
-    seconds_left: float | None
     stopping: str | None
     at_once: bool = False
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended."""
+        return sum(self.counts[state] for state in ENDED)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace so far; None before a trial has ended."""
+        return self.elapsed_s / self.done * (self.trials - self.done) if self.done else None
 
 
 class View(Protocol):
@@ -114,8 +123,7 @@ class PlainView:
 
     def trial_ended(self, trial: TrialRecord) -> None:
         facts = self._facts()
-        done = sum(facts.counts[state] for state in ("complete", "pruned", "failed"))
-        line = f"[{done}/{facts.trials}] {ended_line(trial, metric=facts.metric)}"
+        line = f"[{facts.done}/{facts.trials}] {ended_line(trial, metric=facts.metric)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def stopping(self, how: str) -> None:
@@ -171,17 +179,16 @@ def short(value: Any) -> str:
 
 def render(facts: SweepFacts) -> RenderableType:
     """The live picture."""
-    done = sum(facts.counts[state] for state in ("complete", "pruned", "failed"))
     head = Table.grid(padding=(0, 1))
     left = "" if facts.seconds_left is None else f"about {duration(facts.seconds_left)} left"
     head.add_row(
         Text(facts.name, style="bold"),
-        ProgressBar(total=facts.trials, completed=done, width=30),
-        f"{done}/{counted(facts.trials, 'trial')}",
+        ProgressBar(total=facts.trials, completed=facts.done, width=30),
+        f"{facts.done}/{counted(facts.trials, 'trial')}",
         f"{duration(facts.elapsed_s)}",
         left,
     )
-    counts = "  ".join(f"{facts.counts[state]} {state}" for state in ("complete", "pruned", "failed"))
+    counts = "  ".join(f"{facts.counts[state]} {state}" for state in ENDED)
     parts: list[RenderableType] = [head, Text(counts, style="dim")]
     if facts.best is not None:
         best = facts.best

@@ -59,7 +59,7 @@ class Revised:
     def keep(self) -> None:
         """Brings the run's record up to date; from then on the sweep is this one. The caller holds the run."""
         sweep = Sweep.open(self._run)
-        record, before = sweep.record, _spec_of(sweep)
+        record, before = sweep.record, Spec.of_record(sweep.record)
         ledger = sweep.ledger(writable=True)
         if before.space != self.spec.space:
             ledger = ledger.with_distributions({name: distribution(d) for name, d in self.spec.space.items()})
@@ -84,7 +84,7 @@ def revise(run: Path, revision: Revision) -> Revised:
         UserError: a change that would make the history worthless, or fewer trials than there are.
     """
     sweep = Sweep.open(run)
-    record, spec = sweep.record, _spec_of(sweep)
+    record, spec = sweep.record, Spec.of_record(sweep.record)
     file = run / "sweep.yaml"
     text = read_text(file)
     revised = spec
@@ -101,10 +101,6 @@ def revise(run: Path, revision: Revision) -> Revised:
         if record["versions"].get(name) != now
     ]
     return Revised(revised, lines, run, text)
-
-
-def _spec_of(sweep: Sweep) -> Spec:
-    return Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def rounds(
         say: told of the change, in a line.
     """
     run()
-    while conductor.packing and conductor.repacking and not (conductor.stopping or conductor.storage_error):
+    while conductor.packing and conductor.repacking and not conductor.stopping:
         say(conductor.packing.settle())
         conductor.limit = places()
         run()

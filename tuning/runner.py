@@ -1,7 +1,8 @@
 """Runs what a sweep's ledger says is left to do, with a live view, stoppable at any moment.
 
 with driving(sweep.folder):
-    outcome = run_sweep(sweep, spec, store, session=ray.get, console=console)   # new, or stopped or killed before
+    # new, or stopped or killed before
+    outcome = run_sweep(sweep, spec, store, session=ray.get, console=console, quiet=False, mirror=None)
 if outcome.interrupted:
     print("go on with: tune resume", sweep.folder)
 """
@@ -71,8 +72,8 @@ def run_sweep(
     *,
     session: Callable[[], RaySession],
     console: Console,
-    quiet: bool = False,
-    mirror: Mirror | None = None,
+    quiet: bool,
+    mirror: Mirror | None,
 ) -> Outcome:
     """Runs the sweep to its end, or until it is interrupted. The caller holds the run (`driving`).
 
@@ -240,7 +241,7 @@ class _Tick:
         self._view.refresh()
         self._follow()
         if self._mirror and self._mirror.trouble:
-            conductor.storage_error = self._mirror.trouble
+            conductor.storage_failed(self._mirror.trouble)
         if conductor.storage_error is not None:
             return True
         patience = 0.0 if signals.at_once else PATIENCE_S
@@ -277,19 +278,14 @@ def _leave(run: str, session: RaySession, console: Console, reason: str) -> None
 
 
 def _facts(sweep: Sweep, conductor: Conductor, signals: Signals) -> SweepFacts:
-    counts = Counter(conductor.ledger.counts())
-    ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
-    elapsed = conductor.elapsed_s()
-    budget = conductor.spec.search.trials
     return SweepFacts(
         name=sweep.name,
         metric=sweep.metric,
-        trials=budget,
-        counts=counts,
+        trials=conductor.spec.search.trials,
+        counts=Counter(conductor.ledger.counts()),
         running=tuple(conductor.running[number] for number in sorted(conductor.running)),
         best=conductor.ledger.best(),
-        elapsed_s=elapsed,
-        seconds_left=elapsed / ended * (budget - ended) if ended else None,
+        elapsed_s=conductor.elapsed_s(),
         stopping=conductor.stopping,
         at_once=signals.at_once,
     )

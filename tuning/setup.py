@@ -92,7 +92,7 @@ def _record(
     """All that a sweep is of: the file as given, what it stands for, and what it was found to be about. Errors as
     `create_sweep`. `hardware` is asked for when the pictures and weights are there, since it may have to wait."""
     began = time.monotonic()
-    catalog, store = _open_pictures(spec.data, spec.base, short_side=short_side(spec), console=console)
+    catalog, store = open_pictures(spec.data, spec.base, short_side=short_side(spec), console=console)
     digests = picture_digests(catalog, cache=cache_folder())
     doubts = [printable(line) for line in duplicates(catalog, digests, skipped=store.skipped)]
     warnings = [f"warning: {line}" for line in (*left_out(store), *doubts)]
@@ -157,9 +157,9 @@ def open_sweep(run: Path, *, console: Console, spec: Spec | None = None) -> tupl
         UserError: the pictures or the starting weights are no longer what they were.
     """
     sweep = Sweep.open(run)
-    spec = spec or Spec.from_json(sweep.record["spec"], base=Path(sweep.record["base"]))
+    spec = spec or Spec.of_record(sweep.record)
     data = sweep.record["data"]
-    _, store = _open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
+    _, store = open_pictures(spec.data, spec.base, short_side=data["short_side"], console=console)
     if store.fingerprint != data["fingerprint"]:
         raise UserError(
             "the pictures are not those the sweep began with",
@@ -202,7 +202,8 @@ def _add_weights(sweep: Sweep, spec: Spec, *, console: Console) -> None:
         write_json(sweep.folder / RECORD, sweep.record)
 
 
-def _open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> tuple[Catalog, PixelStore]:
+def open_pictures(data: DataSettings, base: Path, *, short_side: int, console: Console) -> tuple[Catalog, PixelStore]:
+    """Reads and decodes the pictures, with a bar on a terminal. Errors as `read_catalog` and `build_store`."""
     catalog = read_catalog(data, base=base)
     columns = (TextColumn("reading pictures"), BarColumn(bar_width=30), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -28,16 +28,13 @@ class Signals:
     def __enter__(self) -> "Signals":
         found = {name: signal.getsignal(getattr(signal, name)) for name in self.NAMES}
         self._before = {name: handler for name, handler in found.items() if name == "SIGINT" or not_ignored(handler)}
-        self.listen()
+        for name in self._before:
+            signal.signal(getattr(signal, name), self._hear)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for name, handler in self._before.items():
             signal.signal(getattr(signal, name), handler)
-
-    def listen(self) -> None:
-        for name in self._before:
-            signal.signal(getattr(signal, name), self._hear)
 
     def _hear(self, number: int, frame: object) -> None:
         if self.asked is None:

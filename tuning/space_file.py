@@ -8,7 +8,9 @@ latter is settled here: met, it is dropped; not met, it is a mistake, unless the
 which case the entry is left out.
 """
 
+import dataclasses
 import graphlib
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -283,9 +285,7 @@ def _in_order(
     while len(ordered) < len(kept):
         # The first in the file whose parents are there: the order is the file's wherever it can be.
         name = next(name for name in kept if name not in ordered and all(parent in ordered for parent in graph[name]))
-        dimension = kept[name]
-        when = conditions[name] or None
-        ordered[name] = _with_when(dimension, when)
+        ordered[name] = dataclasses.replace(kept[name], when=conditions[name] or None)
     for name, dimension in ordered.items():
         if dimension.when and not _ever_active(ordered, name):
             _report(
@@ -302,18 +302,7 @@ def _ever_active(space: Space, name: str) -> bool:
 
 def count_combinations(space: Space, names: set[str]) -> int:
     """How many `combinations` would have to be gone through, at most."""
-    count = 1
-    for name in with_parents(space, names):
-        count *= len(points(space[name]))
-    return count
-
-
-def _with_when(dimension: Dimension, when: dict[str, tuple[Value, ...]] | None) -> Dimension:
-    if isinstance(dimension, Choice):
-        return Choice(dimension.values, when)
-    if isinstance(dimension, Int):
-        return Int(dimension.low, dimension.high, dimension.log, dimension.step, when)
-    return Float(dimension.low, dimension.high, dimension.log, dimension.step, when)
+    return math.prod(len(points(space[name])) for name in with_parents(space, names))
 
 
 def _checked(name: str, value: Any, path: KeyPath) -> Any:

@@ -151,6 +151,11 @@ class Spec:
         }
 
     @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "Spec":
+        """That of a run, by its `sweep.json`."""
+        return cls.from_json(record["spec"], base=Path(record["base"]))
+
+    @classmethod
     def from_json(cls, plain: Mapping[str, Any], *, base: Path = Path()) -> "Spec":
         """The inverse of `to_json`; the caller knows `base`."""
         return cls(

@@ -36,17 +36,16 @@ def load_spec(
     epochs: int | None = None,
     hours: float | None = None,
     workers: int | None = None,
-    base: Path | None = None,
     files: bool = False,
 ) -> Spec:
     """Read and check a sweep file; the other arguments are the command line's options of the same names.
 
-    base: what relative paths in the file are seen from, by default the file's own folder (the current one for a ready
-    file). Paths given by `--set` are seen from the current one. files: whether to look for the files it names too.
-    Raises UserError, one line for each mistake, in the file's order.
+    Relative paths in the file are seen from its own folder (the current one for a ready file), those given by `--set`
+    from the current one. files: whether to look for the files it names too. Raises UserError, one line for each
+    mistake, in the file's order.
     """
     path = Path(path)
-    base = base_of(path) if base is None else base
+    base = base_of(path)
     file = apply_sets(read_yaml(path), sets, base=base)
     options = {
         ("search", "trials"): trials,
@@ -61,7 +60,7 @@ def load_spec(
 
 
 def read_spec(file: YamlFile, *, base: Path, files: bool = False) -> Spec:
-    """What is read already, checked. Arguments and errors as `load_spec`."""
+    """What is read already, checked. `base` is what relative paths are seen from. Errors as `load_spec`."""
     return _Reader(file, base).spec(files=files)
 
 

@@ -5,8 +5,6 @@ catalog.counts()           # {"train": {"ants": 124, "bees": 121}, "val": {…}}
 catalog.content(0)         # Path("pictures/train/ants/1.jpg")
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

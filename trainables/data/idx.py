@@ -1,6 +1,6 @@
 """Arrays in IDX files, the format of MNIST and its kin, plain or gzipped.
 
-    pictures = read_idx(Path("raw/train-images-idx3-ubyte.gz"), dimensions=3)       # uint8 [N, H, W]
+    pictures = read_idx(Path("raw/train-images-idx3-ubyte.gz"), dimensions=3, checksum=None)  # uint8 [N, H, W]
 
 The format is told at the end of http://yann.lecun.com/exdb/mnist/: two zero bytes, a type, the number of dimensions,
 each dimension as a big-endian 32-bit number, then the values.
@@ -20,7 +20,7 @@ from trainables.errors import UserError
 TYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}
 
 
-def read_idx(path: Path, *, dimensions: int, kind: int = 0x08, checksum: str | None = None) -> np.ndarray:
+def read_idx(path: Path, *, dimensions: int, kind: int = 0x08, checksum: str | None) -> np.ndarray:
     """The array in a file, which must be of that type (a key of `TYPES`) and number of dimensions.
 
     checksum: the MD5 of the gzipped file as it was published; a plain file is not compared. `UserError` for a file

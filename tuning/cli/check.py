@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.console import Console
 from reports.record import RECORD
 from trainables.errors import UserError
 from trainables.files import expanded
-from tuning.cli.options import space_argument
+from tuning.cli.options import as_options, changes_of_file, space_argument
 from tuning.preview import preview
 from tuning.ready import find_space
 from tuning.spec_file import load_spec
@@ -23,31 +24,23 @@ _WHOLE = 100_000  # columns of what has no width of its own
 )
 @space_argument
 @click.option("--sample", type=click.IntRange(0, 1000), default=0, metavar="N", help="Draw N sample trials.")
-@click.option(
-    "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a setting, such as lr=0.01 or search.trials=5."
-)
-@click.option("--trials", type=click.IntRange(1), help="As of tune search.")
-@click.option("--epochs", type=click.IntRange(1), help="As of tune search.")
-@click.option("--hours", type=click.FloatRange(0, min_open=True), help="As of tune search.")
-@click.option("--workers", type=click.IntRange(1), help="As of tune search.")
-def check(space: str, sample: int, sets: tuple[str, ...], **numbers: float | None) -> None:
+@changes_of_file
+def check(space: str, sample: int, **changes: Any) -> None:
     """Validate the sweep FILE (a path, or a ready file's name) and show what it says.
 
     Nothing is run and no picture is read. All mistakes are told at once, each in one line with file, line and field.
     Of a run's folder, or the sweep.yaml in it, it says what `tune resume` would make of what was edited there.
     """
     if run := _run_of(space):
-        if sets or any(numbers.values()):
+        if any(changes.values()):
             raise UserError("a sweep that goes on keeps these", where="--set and the like", got=f"a run, {run}")
         _check_edited(run, sample=sample)
         return
     path = find_space(space)
-    spec = load_spec(path, sets=sets, files=True, **numbers)  # type: ignore[arg-type]
+    spec = load_spec(path, **changes, files=True)
     console = _console()
     console.print(preview(spec, sample=sample))
-    changes = [part for text in sets for part in ("--set", text)]
-    changes += [part for name, number in numbers.items() if number is not None for part in (f"--{name}", str(number))]
-    command = shlex.join(["tune", "search", "--space", space, *changes])
+    command = shlex.join(["tune", "search", "--space", space, *as_options(**changes)])
     console.print(f"{space} is valid. Run it: {command}", soft_wrap=True)
 
 

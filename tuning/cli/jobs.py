@@ -15,7 +15,7 @@ def jobs(address: str | None, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from reports.tables import Table
+    from reports.tables import Table, local_time
     from reports.terminal import print_line, print_table
     from tuning.jobs import Jobs
 
@@ -25,5 +25,5 @@ def jobs(address: str | None, as_json: bool) -> None:
     elif not found:
         print_line("no sweep was submitted there; submit one: tune submit --space FILE", console=Console())
     else:
-        rows = tuple((job.id, job.sweep, job.state, (job.since or "")[:16].replace("T", " "), job.run) for job in found)
+        rows = tuple((job.id, job.sweep, job.state, local_time(job.since), job.run) for job in found)
         print_table(Table("Jobs", ("id", "sweep", "state", "since", "run"), rows), console=Console())

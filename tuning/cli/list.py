@@ -45,7 +45,7 @@ def list_(runs: Path | str, as_json: bool) -> None:
 
 
 def _table(sweeps: list[dict[str, Any]]) -> Any:
-    from reports.tables import Table
+    from reports.tables import Table, local_time
 
     columns = ("name", "state", "trials", "failed", "best", "metric", "created")
     rows = tuple(
@@ -56,7 +56,7 @@ def _table(sweeps: list[dict[str, Any]]) -> Any:
             sweep["counts"]["failed"],
             sweep["best"] and sweep["best"]["value"],
             sweep["metric"],
-            (sweep["created"] or "")[:16].replace("T", " "),
+            local_time(sweep["created"]),
         )
         for sweep in sweeps
     )

@@ -78,6 +78,33 @@ jobs_address_option = click.option(
 )
 
 
+def changes_of_file(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What the command line changes of a sweep file, by the names that `load_spec` takes."""
+    options = (
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Change one value of the file, such as lr=0.01 or search.trials=5; repeatable.",
+        ),
+        click.option("--trials", type=click.IntRange(1), help="Trials in all."),
+        click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial."),
+        click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours."),
+        click.option("--workers", type=click.IntRange(1), help="Most trials at once; as many as fit when left out."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def as_options(*, sets: tuple[str, ...], **numbers: float | None) -> list[str]:
+    """The same changes, as a command line has them."""
+    words = [word for text in sets for word in ("--set", text)]
+    given = {name: number for name, number in numbers.items() if number is not None}
+    return [*words, *(word for name, number in given.items() for word in (f"--{name}", str(number)))]
+
+
 def space_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """The sweep file, given as FILE or as `--space FILE`; the command gets it as `space`."""
 

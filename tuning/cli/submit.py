@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tuning.cli.options import jobs_address_option
+from tuning.cli.options import as_options, changes_of_file, jobs_address_option
 
 if TYPE_CHECKING:
     from tuning.spec import Spec
@@ -29,22 +29,14 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="The folder for runs as the cluster sees it, or its URL (s3://…).",
 )
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one value of the file; repeatable.")
-@click.option("--trials", type=click.IntRange(1), help="Trials in all.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of each trial.")
-@click.option("--hours", type=click.FloatRange(0, min_open=True), help="Stop after this many hours.")
-@click.option("--workers", type=click.IntRange(1), help="Most trials at once.")
+@changes_of_file
 def submit(
     address: str | None,
     space: str | None,
     run: str | None,
     name: str | None,
     runs: str | None,
-    sets: tuple[str, ...],
-    trials: int | None,
-    epochs: int | None,
-    hours: float | None,
-    workers: int | None,
+    **changes: Any,
 ) -> None:
     """Hand a sweep (--space) to a Ray cluster, or one to go on with (--resume).
 
@@ -54,35 +46,30 @@ def submit(
     from trainables.errors import UserError
     from tuning.jobs import Jobs
 
-    numbers = {"--trials": trials, "--epochs": epochs, "--hours": hours, "--workers": workers}
-    given = [word for option, value in numbers.items() if value is not None for word in (option, str(value))]
     if (space is None) == (run is None):
         raise UserError(
             "one of them is needed", where="--space, --resume", expected="a sweep to start, or one to resume"
         )
     if run is not None:
-        if name or sets or epochs:
+        if name or changes["sets"] or changes["epochs"]:
             raise UserError(
                 "a sweep that goes on keeps these", where="--name, --set, --epochs", got="--resume with them"
             )
         sweep, file = _to_resume(run), None
-        words = ["resume", run, "--address", "auto", *given]
+        words = ["resume", run, "--address", "auto"]
     else:
-        from tuning.ready import base_of, find_space
+        from tuning.ready import find_space
         from tuning.spec_file import load_spec
 
         assert space is not None
         file = find_space(space)
         if runs is None:
             raise UserError("missing", where="--runs", expected="an absolute path that the cluster's nodes see")
-        spec = load_spec(
-            file, sets=sets, trials=trials, epochs=epochs, hours=hours, workers=workers, base=base_of(file)
-        )
+        spec = load_spec(file, **changes)
         sweep = name or file.stem
         run = _to_start(spec, sweep, runs=runs)
-        changes = [word for change in sets for word in ("--set", change)]
-        words = ["search", "--space", file.name, "--name", sweep, "--runs", runs, "--address", "auto", *changes, *given]
-    job = Jobs(address).submit(words, name=sweep, run=run, file=file)
+        words = ["search", "--space", file.name, "--name", sweep, "--runs", runs, "--address", "auto"]
+    job = Jobs(address).submit([*words, *as_options(**changes)], name=sweep, run=run, file=file)
     click.echo(f"submitted {job}")
     click.echo(f"follow  tune logs {job} -f")
     click.echo(f"stop    tune stop {job}")
