@@ -1,6 +1,8 @@
 """RandAugment and random erasing: torchvision's own operations, a function of the numbers that come in."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from trainables.data.transforms import (
     validation_view,
     view_keys,
 )
-from trainables.settings import TrialSettings
+from trainables.settings import Augment, TrialSettings
 from tuning.checking import hints_of
 
 THEIRS = v2.RandAugment()
@@ -147,13 +149,14 @@ class TestViewKeys:
         keys = view_keys(settings, data_seed=0, epoch=2, indices=torch.arange(4000))
         assert (keys == MIRRORED).mean() == pytest.approx(MIRROR, abs=0.03)
 
-    def test_views_depend_on_the_settings_that_are_named(self):
-        """Any other setting of a trial leaves its views alone."""
-        base = replace(self.SETTINGS, augment="strong", randaugment=9, random_erasing=0.5)
+    @pytest.mark.parametrize("augment", get_args(Augment))
+    def test_views_depend_on_the_settings_that_are_named(self, augment):
+        """What a trial shares its views by: any other setting is not even looked at."""
+        settings = replace(self.SETTINGS, augment=augment, randaugment=9, random_erasing=0.5)
+        named = SimpleNamespace(**{name: getattr(settings, name) for name in VIEW_SETTINGS})
         row = uniforms(0, 1, [0], UNIFORMS)[0]
         image = picture(side=30)
-        expected = training_view(image, settings=base, uniforms=row)
-        others = {"seed": 7, "batch_size": 3, "lr": 1.0, "normalize": "half", "workers": 2, "freeze": "backbone"}
-        assert not set(others) & set(VIEW_SETTINGS)
-        assert set(VIEW_SETTINGS) <= hints_of(TrialSettings).keys()
-        assert torch.equal(training_view(image, settings=replace(base, **others), uniforms=row), expected)
+        expected = training_view(image, settings=settings, uniforms=row)
+        assert torch.equal(training_view(image, settings=named, uniforms=row), expected)
+        keys = [view_keys(them, data_seed=0, epoch=2, indices=range(4)).tolist() for them in (settings, named)]
+        assert keys[0] == keys[1]

@@ -48,10 +48,10 @@ BF16_NOISE = 0.02
 COUNTS = {"train/a": 7, "train/b": 7, "val/a": 4, "val/b": 3}
 
 
-def pictures(folder: Path, *, seed: int = 0, counts: dict[str, int] = COUNTS) -> PixelStore:
+def pictures(folder: Path, *, seed: int = 0, counts: dict[str, int] = COUNTS, short_side: int = 32) -> PixelStore:
     root = make_pictures(folder / "pictures", counts, size=(40, 48), seed=seed)
     catalog = read_catalog(DataSettings(source="folder", path=str(root)), base=root)
-    return build_store(catalog, short_side=32, cache=folder / "cache", on_bad_image="error")
+    return build_store(catalog, short_side=short_side, cache=folder / "cache", on_bad_image="error")
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,18 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def run(settings: TrialSettings, store: PixelStore, cache: Path | None, *, weights: Weights = NO_WEIGHTS) -> list[dict]:
+def run(
+    settings: TrialSettings,
+    store: PixelStore,
+    cache: Path | None,
+    *,
+    weights: Weights = NO_WEIGHTS,
+    data_seed: int = 3,
+) -> list[dict]:
     """The epochs of a trial, times apart; with a cache it shares."""
     sharing = Sharing(cache, 10**9) if cache else None
-    epochs = [
-        result.metrics() for result in finetune(settings, store=store, data_seed=3, weights=weights, sharing=sharing)
-    ]
+    results = finetune(settings, store=store, data_seed=data_seed, weights=weights, sharing=sharing)
+    epochs = [result.metrics() for result in results]
     return [{name: epoch[name] for name in epoch if not name.startswith("seconds")} for epoch in epochs]
 
 
@@ -246,6 +252,20 @@ def test_other_pictures_are_not_taken(store: PixelStore, tmp_path: Path) -> None
     other = pictures(tmp_path, seed=1)
     run(settings, store, tmp_path)
     assert run(settings, other, tmp_path) == run(settings, other, tmp_path / "empty")
+
+
+def test_pictures_decoded_to_another_size_are_not_taken(store: PixelStore, tmp_path: Path) -> None:
+    settings = dataclasses.replace(BASE, freeze="backbone")
+    larger = pictures(tmp_path, short_side=40)
+    assert larger.fingerprint == store.fingerprint
+    run(settings, store, tmp_path)
+    assert run(settings, larger, tmp_path) == run(settings, larger, tmp_path / "empty")
+
+
+def test_views_of_another_data_seed_are_not_taken(store: PixelStore, tmp_path: Path) -> None:
+    settings = dataclasses.replace(BASE, freeze="layer3", augment="standard", epochs=1)
+    run(settings, store, tmp_path, data_seed=4)
+    assert run(settings, store, tmp_path) == run(settings, store, tmp_path / "empty")
 
 
 def test_other_weights_are_not_taken(store: PixelStore, tmp_path: Path) -> None:
