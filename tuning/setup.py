@@ -47,7 +47,7 @@ from trainables.training.compiling import check_compiler
 from tuning.crosschecks import advice
 from tuning.space import combinations
 from tuning.spec import Spec
-from tuning.target_checks import check_targets
+from tuning.target_checks import check_targets, uneven_targets
 from tuning.versions import current_versions
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def _record(
     `create_sweep`. `hardware` is asked for when the pictures and weights are there, since it may have to wait."""
     began = time.monotonic()
     catalog, store = _open_pictures(spec.data, spec.base, short_side=short_side(spec), console=console)
-    doubts = [printable(line) for line in duplicates(catalog, picture_digests(catalog, cache=cache_folder()))]
+    told = [*duplicates(catalog, picture_digests(catalog, cache=cache_folder())), *uneven_targets(spec, store)]
+    doubts = [printable(line) for line in told]
     for line in doubts:
         console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     reading_s = time.monotonic() - began
