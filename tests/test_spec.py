@@ -206,6 +206,21 @@ def test_every_setting_is_documented(record):
             "warmup_epochs: 8 of 8 epochs: the trial ends before its schedule begins",
         ),
         (
+            f"{SMALL}  warmup_epochs: [0, 2]\n",
+            "search.grace_epochs: asha compares trials after 1 epoch, when the learning rate of some has yet to rise"
+            " (warmup_epochs) and they are stopped for that; set it to 2",
+        ),
+        (
+            f"{SMALL}  schedule: [step, one_cycle]\nsearch: {{grace_epochs: 2, pruner: median}}\n",
+            "search.grace_epochs: median compares trials after 2 epochs, when the learning rate of some has yet to rise"
+            " (schedule) and they are stopped for that; set it to 3",
+        ),
+        (
+            f"{SMALL}  warmup_epochs: [0, 7]\ntrial: {{schedule: one_cycle}}\n",
+            "search.grace_epochs: asha compares trials after 1 epoch, when the learning rate of some has yet to rise"
+            " (warmup_epochs) and they are stopped for that; set search.pruner: none",
+        ),
+        (
             f"data: {{source: csv, path: table.csv, task: regression}}\n{SMALL}trial: {{loss: margin_ranking}}\n",
             "loss: margin_ranking learns an order and no numbers, which val_mae measures; set search.metric: val_loss",
         ),
@@ -278,6 +293,9 @@ def test_advice(load, text, line):
         "trial: {optimizer: lbfgs, weight_decay: 0, layer_decay: 1, clip_grad_norm: 0.0, nesterov: false}\n",
         "  loss: [auto, cross_entropy]\nsearch: {metric: val_loss}\n",  # one and the same
         "  weight_decay: [0, 0.1]\ntrial: {loss: focal, label_smoothing: 0}\nsearch: {metric: val_loss}\n",
+        "  warmup_epochs: [0, 2]\nsearch: {grace_epochs: 2}\n",
+        "  warmup_epochs: [0, 2]\nsearch: {pruner: none}\n",
+        "trial: {schedule: one_cycle, warmup_epochs: 2}\n",  # the same in all
         "  eta_plus: [1.1, 1.2]\ntrial: {optimizer: rprop, schedule: constant, warmup_epochs: 0}\n",
     ],
 )

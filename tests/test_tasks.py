@@ -29,7 +29,7 @@ from tuning.conductor import Job
 from tuning.space import Choice
 from tuning.spec import SearchSettings, Spec
 from tuning.spec_file import load_spec
-from tuning.target_checks import check_targets
+from tuning.target_checks import check_targets, uneven_targets
 
 NO_WEIGHTS = Weights("none", None, None, "")
 BASE = TrialSettings(
@@ -250,6 +250,21 @@ def test_poisson_is_for_counts(tmp_path: Path) -> None:
     check_targets(spec_of("regression", loss=Choice(("mse", "l1"))), store)
     with pytest.raises(UserError, match=r"^loss: poisson_nll is for counts, and a target is negative: got -1.0"):
         check_targets(spec_of("regression", loss=Choice(("mse", "poisson_nll"))), store)
+
+
+@pytest.mark.parametrize(("factor", "metric", "told"), [(1, "auto", 0), (100, "auto", 1), (100, "val_r2", 0)])
+def test_values_that_hardly_count_are_told_of(tmp_path: Path, factor: int, metric: str, told: int) -> None:
+    """A value that is the same in all pictures has no spread to compare."""
+    targets = [(float(place % 5), factor * float(place % 7), 3.0) for place in range(30)]
+    lines = uneven_targets(spec_of("regression", metric), make_store(tmp_path, "regression", targets, classes=3))
+    assert len(lines) == told
+    if told:
+        assert "name 1 varies 137 times as much as name 0, which hardly counts" in lines[0]
+
+
+def test_one_value_alone_is_in_one_unit(tmp_path: Path) -> None:
+    store = make_store(tmp_path, "regression", [(float(place),) for place in range(30)], classes=1)
+    assert uneven_targets(spec_of("regression"), store) == []
 
 
 # the sweep

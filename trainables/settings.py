@@ -204,7 +204,12 @@ class TrialSettings:
     dampening: Annotated[float, Ge(0), Lt(1), Doc("Share of a gradient that momentum leaves out; `sgd` only.")] = 0.0
     nesterov: Annotated[bool, Doc("Nesterov momentum, `sgd` only; needs momentum above 0 and no dampening.")] = False
     weight_decay: Annotated[
-        float, Ge(0), Doc("Weight decay (L2; decoupled for `adamw`). `rprop`, `lbfgs` and `sparse_adam` have none.")
+        float,
+        Ge(0),
+        Doc(
+            "Weight decay (L2; decoupled for `adamw`) of all that is trained, biases and normalisation layers too."
+            " `rprop`, `lbfgs` and `sparse_adam` have none."
+        ),
     ] = 0.0
     decoupled_weight_decay: Annotated[
         bool, Doc("Weight decay as that of `adamw`, for `adam`, `nadam` and `radam`.")

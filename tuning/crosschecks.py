@@ -123,6 +123,7 @@ def advice(spec: "Spec") -> list[str]:
         *_thawing(spec),
         *_falling(spec),
         *_warming(spec),
+        *_rising(spec),
         *_ranking(spec),
         *_comparing(spec),
         *_drawing(spec),
@@ -228,6 +229,25 @@ def _warming(spec: "Spec") -> list[str]:
         if warm >= epochs:
             return [f"warmup_epochs: {warm} of {counted(epochs, 'epoch')}: the trial ends before its schedule begins"]
     return []
+
+
+def _rising(spec: "Spec") -> list[str]:
+    """The pruner compares trials while the learning rate of some has yet to rise, and that of others has not."""
+    search, names = spec.search, ("warmup_epochs", "schedule", "pct_start", "epochs")
+    rises, longest = set(), 0
+    for params in _known(spec, set(names)):
+        warm, schedule, share, epochs = (_value(spec, params, name) for name in names)
+        rises.add(warm + share * max(0, epochs - warm) * (schedule == "one_cycle"))
+        longest = max(longest, epochs)
+    needed = math.ceil(max(rises, default=0))
+    if search.pruner == "none" or len(rises) < 2 or search.grace_epochs >= min(needed, longest):
+        return []
+    explored = ", ".join(name for name in names if name in spec.space)
+    remedy = f"set it to {needed}" if needed < longest else "set search.pruner: none"
+    return [
+        f"search.grace_epochs: {search.pruner} compares trials after {counted(search.grace_epochs, 'epoch')}, when the"
+        f" learning rate of some has yet to rise ({explored}) and they are stopped for that; {remedy}"
+    ]
 
 
 def _ranking(spec: "Spec") -> list[str]:

@@ -48,7 +48,7 @@ from trainables.wording import counted, few
 from tuning.crosschecks import advice
 from tuning.space import combinations
 from tuning.spec import Spec
-from tuning.target_checks import check_targets
+from tuning.target_checks import check_targets, uneven_targets
 from tuning.versions import current_versions
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def _record(
     began = time.monotonic()
     catalog, store = open_pictures(spec.data, spec.base, short_side=short_side(spec), console=console)
     digests = picture_digests(catalog, cache=cache_folder())
-    doubts = [printable(line) for line in duplicates(catalog, digests, skipped=store.skipped)]
+    found = [*duplicates(catalog, digests, skipped=store.skipped), *uneven_targets(spec, store)]
+    doubts = [printable(line) for line in found]
     warnings = [f"warning: {line}" for line in (*left_out(store), *doubts)]
     for line in (*map(printable, catalog.notes), *warnings):
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)

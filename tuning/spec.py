@@ -34,8 +34,9 @@ class SearchSettings:
             "What is made best, on the validation pictures. Classification: `val_accuracy`, `val_top5`,"
             " `val_balanced_accuracy` (mean recall of the classes), `val_f1` (mean of the classes), `val_auroc` (one"
             " class against the rest). Multilabel: `val_map` (mean average precision), `val_accuracy` (of single"
-            " labels), `val_f1`, `val_auroc`. Regression: `val_mae`, `val_rmse` (lowest), `val_r2`. Any: `val_loss`"
-            " (lowest). `auto`: the first of its task. Of equals the lower validation loss is best."
+            " labels), `val_f1`, `val_auroc`. Regression: `val_mae`, `val_rmse` (lowest; of several values the mean,"
+            " each in its own units), `val_r2`. Any: `val_loss` (lowest). `auto`: the first of its task. Of equals the"
+            " lower validation loss is best."
         ),
     ] = "auto"
     first: Annotated[

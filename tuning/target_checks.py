@@ -1,6 +1,7 @@
 """What only the pictures' targets can tell: that the sweep's metric, and its losses, can be had of them.
 
 check_targets(spec, store)        # UserError, before the first trial
+uneven_targets(spec, store)       # ["search.metric: val_mae is the mean over …"]
 """
 
 import torch
@@ -11,6 +12,8 @@ from trainables.errors import UserError
 from trainables.training.scores import SCORES, TOP
 from tuning.space import combinations
 from tuning.spec import Spec
+
+UNEVEN = 10  # standard deviations this many times apart are told of
 
 
 def check_targets(spec: Spec, store: PixelStore) -> None:
@@ -25,6 +28,24 @@ def check_targets(spec: Spec, store: PixelStore) -> None:
             got=store.targets[used].min().item(),
             expected="numbers ≥ 0",
         )
+
+
+def uneven_targets(spec: Spec, store: PixelStore) -> list[str]:
+    """A line where the metric is a mean over values of which the largest alone count."""
+    metric, targets = spec.search.metric, store.targets[store.indices("train")]
+    if metric not in ("val_mae", "val_rmse") or len(store.classes) < 2:
+        return []
+    varies = {
+        name: spread for name, spread in zip(store.classes, targets.std(dim=0).tolist(), strict=True) if spread > 0
+    }
+    most, least = max(varies, key=varies.__getitem__, default=""), min(varies, key=varies.__getitem__, default="")
+    if not varies or varies[most] < UNEVEN * varies[least]:
+        return []
+    times = f"{varies[most] / varies[least]:,.0f} times"
+    return [
+        f"search.metric: {metric} is the mean over the values, each in its own units, and {most} varies {times} as much"
+        f" as {least}, which hardly counts; val_r2 weighs all alike"
+    ]
 
 
 def _check_metric(metric: str, store: PixelStore) -> None:
