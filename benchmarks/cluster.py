@@ -11,70 +11,28 @@ import logging
 import math
 import sys
 import tempfile
-import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import click
 import psutil
 import ray
 
 from benchmarks.machine import describe_machine, machine_line
+from benchmarks.nothing import waiting_sweep
 from benchmarks.table import table
-from reports.ledger import Ledger
-from trainables.files import checkpoint_path
-from trainables.places import Folder
-from trainables.ray_worker import Worker
-from tuning.conductor import Conductor, Job
-from tuning.engine import Engine
-from tuning.retention import Retention
 from tuning.space import Float
 from tuning.spec import SearchSettings, Spec
-
-
-class Waiting(Worker):
-    """Runs trials whose epochs take a given time and do nothing."""
-
-    @staticmethod
-    def run(config: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-        for epoch in range(1, config["epochs"] + 1):
-            time.sleep(config["seconds"])
-            yield {
-                "epoch": epoch,
-                "train_loss": 0.5,
-                "val_loss": 0.5,
-                "val_accuracy": 0.5,
-                "lr": 0.1,
-                "seconds": config["seconds"],
-                "checkpoint": checkpoint_path(config["number"], epoch),
-            }
 
 
 def run(*, workers: int, trials: int, epochs: int, seconds: float) -> dict[str, float]:
     """One sweep: ms a trial, share of the workers' time spent in epochs, ms of the driver's processor time an epoch."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        folder = Path(scratch)
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         try:
             search = SearchSettings(trials=trials, metric="val_accuracy", sampler="random", pruner="none")
             spec = Spec(trial={"epochs": epochs}, space={"lr": Float(1e-4, 1e-1, log=True)}, search=search)
-            ledger = Ledger.create(folder, metric=search.metric, mode=search.mode)
-            retention = Retention(Folder(folder), keep=search.keep, mode=search.mode)
-            conductor = Conductor(ledger, spec, retention=retention, limit=workers, clock=time.monotonic)
-
-            def config(job: Job) -> dict[str, Any]:
-                return {"number": job.number, "epochs": epochs, "seconds": seconds}
-
-            engine = Engine(
-                conductor,
-                job_config=config,
-                resources={"CPU": 1},
-                scratch=folder / "scratch",
-                logs=folder / "logs",
-                worker=Waiting,
-            )
+            engine, ledger = waiting_sweep(Path(scratch), spec, limit=workers, seconds=seconds)
             driver = psutil.Process()
             before = driver.cpu_times()
             engine.run(must_end=lambda: False)

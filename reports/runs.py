@@ -13,6 +13,7 @@ from pathlib import Path
 from reports.record import RECORD
 from reports.sweep import Sweep
 from reports.working_copies import check_free, fetched, runs_at
+from trainables.data.folders import check_names
 from trainables.errors import UserError
 from trainables.urls import given_url, is_url, joined
 
@@ -49,6 +50,7 @@ def check_new(name: str, *, runs: Path | str) -> None:
     if isinstance(runs, str):
         check_free(joined(runs, name))
         return
+    check_names([str(runs.absolute())], where="--runs")
     run = runs / name
     if run.exists():
         raise UserError(
@@ -66,6 +68,7 @@ def _a_sweep(runs: Path) -> UserError:
 
 def check_name(name: str) -> None:
     """UserError where a run cannot be called so."""
+    check_names([name], where="--name")
     if is_url(name):
         raise UserError("a URL is no name", where="--name", got=name, hint="--runs takes it, without the name")
     if not name or name.startswith(".") or "/" in name or len(os.fsencode(name)) > _LONGEST_NAME:

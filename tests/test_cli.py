@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from runs import make_run
 from trainables.errors import UserError
 from tuning.cli.main import COMMANDS, main, run
+from tuning.ready import ready_files
 
 HEAVY = ("torch", "torchvision", "ray", "pandas", "sklearn")
 # `tune` with these words, then the names of what it should not have imported.
@@ -250,6 +251,25 @@ def test_a_home_folder_that_the_shell_leaves_is_meant(tmp_path: Path, monkeypatc
     result = CliRunner().invoke(main, ["report", "mine", "--runs=~/sweeps", "--output=~/report"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "report" / "index.html").is_file()
+
+
+def test_a_folder_whose_name_no_record_could_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    (tmp_path / "my.yaml").write_text("space: {lr: [0.1, 0.2]}\n", encoding="utf-8")
+    (odd / "my.yaml").write_text("space: {lr: [0.1, 0.2]}\n", encoding="utf-8")
+    for place, words, where in (
+        (odd, ["check", "my.yaml"], "my.yaml"),
+        (odd, ["check", "resnet18"], str(ready_files()["resnet18.yaml"])),
+        (odd, ["search", "my.yaml"], "my.yaml"),
+        (tmp_path, ["search", "my.yaml", "--runs", str(odd)], "--runs"),
+        (tmp_path, ["search", "my.yaml", "--name", odd.name], "--name"),
+    ):
+        monkeypatch.chdir(place)
+        result = CliRunner().invoke(main, words)
+        told = f"tune: {where}: the name of a file or folder is not valid UTF-8: "
+        assert (result.exit_code, result.stderr[: len(told)]) == (2, told)
+        assert "caf\\xe9" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["search", "check"])

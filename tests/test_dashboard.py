@@ -19,7 +19,7 @@ from reports.sweep import Sweep
 from runs import make_epoch, make_run
 from trainables.errors import UserError
 from tuning import dashboard
-from tuning.dashboard import address, check_dashboard, dashboard_server
+from tuning.dashboard import address, dashboard_server
 
 
 @pytest.fixture
@@ -110,10 +110,11 @@ def test_a_port_that_is_taken(run: Path, url: str) -> None:
         dashboard_server(Sweep.open(run), port=int(url.rsplit(":", 1)[1]))
 
 
-def test_it_says_that_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_that_it_is_not_installed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = Sweep.open(run)
     monkeypatch.setattr(dashboard.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"not installed; pip install 'tuneyard\[dashboard\]'"):
-        check_dashboard()
+        dashboard_server(sweep, port=0)
 
 
 def test_the_command_says_where_and_ends_with_ctrl_c(run: Path) -> None:

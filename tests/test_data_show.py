@@ -200,6 +200,14 @@ class TestWarnings:
             (classes / name).write_bytes(b"")
         assert [warning.partition(",")[0] for warning in seen(classes).warnings] == ["3 pictures that cannot be read"]
 
+    def test_many_duplicates_are_not_compared_with_each_other(self, monkeypatch):
+        pictures = [Picture(f"{split}/{n}.png", 0, split) for split in ("train", "val") for n in range(200)]
+        catalog = Catalog("folder", None, ("a", "b"), 3, tuple(pictures))
+        compared = []
+        monkeypatch.setattr(Picture, "__eq__", lambda one, other: compared.append(one))
+        assert duplicates(catalog, [str(n) for n in range(200)] * 2)[0].startswith("200 pictures in more than one")
+        assert len(compared) <= len(pictures)
+
     def test_duplicates_of_several(self):
         pictures = tuple(Picture(f"{n}", n % 2, split) for n, split in enumerate(["train", "val", "test", "train"]))
         catalog = Catalog("folder", Path(), ("a", "b"), 3, pictures)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.drivers import driver_of
+from runs import make_run
 from trainables.errors import UserError
 from tuning.driving import driving, saving
 
@@ -96,3 +97,9 @@ def test_an_error_of_the_disk_is_one_line(tmp_path: Path) -> None:
     assert "the sweep cannot be saved" in str(caught.value)
     assert f"tune resume {tmp_path}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_whose_place_no_record_could_hold(tmp_path: Path) -> None:
+    run = make_run(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(UserError, match=r"RUN: the name .* not valid UTF-8: .*/caf\\xe9/"), driving(run):
+        pass

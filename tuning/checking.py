@@ -94,9 +94,6 @@ class UnfitError(Exception):
         super().__init__(what)
         self.what, self.expected, self.hint = what, expected, hint
 
-    def error(self, name: str, value: Any, *, where: str) -> UserError:
-        return UserError(f"{name}: {self.what}", where=where, got=Shown(value), expected=self.expected, hint=self.hint)
-
 
 class Shown:
     """A value as the user wrote it: `nothing` for an empty one, `true` for True."""

@@ -21,17 +21,10 @@ from reports.sweep import Sweep
 from trainables.errors import UserError
 
 HOST = "127.0.0.1"  # this machine alone: there is no password
-MODULE, EXTRA = "optuna_dashboard", "dashboard"
 _OWN_NAMES = (HOST, "localhost")
 _READING = ("GET", "HEAD", "OPTIONS")
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-def check_dashboard() -> None:
-    """Raises UserError when optuna-dashboard is not installed."""
-    if importlib.util.find_spec(MODULE) is None:
-        raise UserError("optuna-dashboard is not installed", hint=f"pip install 'tuneyard[{EXTRA}]'")
 
 
 def dashboard_server(sweep: Sweep, *, port: int) -> WSGIServer:
@@ -40,7 +33,8 @@ def dashboard_server(sweep: Sweep, *, port: int) -> WSGIServer:
     Raises:
         UserError: optuna-dashboard is not installed, or the port is taken.
     """
-    check_dashboard()
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        raise UserError("optuna-dashboard is not installed", hint="pip install 'tuneyard[dashboard]'")
     from optuna_dashboard import wsgi
 
     app = local_only(read_only(wsgi(sweep.ledger().study._storage)))

@@ -81,7 +81,8 @@ def _plan(source: Path, folder: Path, *, val: float, test: float, seed: int, pat
     classes = sorted(set(labels.values()))
     if odd := [label for label in classes if label.startswith(".")]:
         raise UserError("not a name for a folder", where=str(source), got=odd[0], expected="a class's name")
-    numbers = [classes.index(label) for label in labels.values()]
+    number_of = {label: number for number, label in enumerate(classes)}
+    numbers = [number_of[label] for label in labels.values()]
     try:
         splits = stratified_split(list(labels), numbers, classes=classes, val=val, test=test, seed=seed)
     except UserError as error:  # its hint is to do what this does

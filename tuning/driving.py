@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from reports.drivers import DRIVER, LOCK, driver_of
 from reports.home import address_of
+from trainables.data.folders import check_names
 from trainables.errors import UserError
 from trainables.files import write_json
 from trainables.urls import is_url
@@ -47,8 +48,10 @@ def driving(run: Path) -> Iterator[None]:
     """Holds a run: one driver at a time. The hold ends with the process, however that ends.
 
     Raises:
-        UserError: another driver is at work, and who it is; or the folder leads elsewhere by links.
+        UserError: another driver is at work, and who it is; or the folder leads elsewhere by links; or no record could
+            hold its name.
     """
+    check_names([str(run.absolute())], where="RUN")
     _refuse_links(run)
     lock = FileLock(run / LOCK)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from trainables.data.folders import check_names
 from trainables.data.sources import ONLY_FOR, PUBLISHED, DataSettings, check_data_settings
 from trainables.errors import UserError
 from trainables.settings import TrialSettings
@@ -46,6 +47,7 @@ def load_spec(
     """
     path = Path(path)
     base = base_of(path)
+    check_names([str(base.resolve())], where=str(path))
     file = apply_sets(read_yaml(path), sets, base=base)
     options = {
         ("search", "trials"): trials,

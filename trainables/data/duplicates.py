@@ -7,7 +7,7 @@ for line in duplicates(catalog, picture_digests(catalog, cache=cache), skipped=s
 from collections import defaultdict
 from collections.abc import Iterable
 
-from trainables.data.catalog import SPLITS, Catalog
+from trainables.data.catalog import SPLITS, Catalog, Picture
 from trainables.data.digests import UNREADABLE
 from trainables.wording import counted
 
@@ -26,7 +26,7 @@ def duplicates(catalog: Catalog, digests: Iterable[str], *, skipped: Iterable[tu
             same[digest].append(index)
     groups = [[catalog.pictures[index] for index in indices] for indices in same.values() if len(indices) > 1]
     lines = []
-    across = [group for group in groups if len({picture.split for picture in group}) > 1]
+    across = [group for group in groups if len(_splits(group)) > 1]
     if across:
         there = [[picture.name for picture in across[0] if picture.split == split] for split in SPLITS]
         names = " = ".join(min(names) for names in there if names)
@@ -34,7 +34,7 @@ def duplicates(catalog: Catalog, digests: Iterable[str], *, skipped: Iterable[tu
             f"{counted(len(across), 'picture')} in more than one split: results would look too good"
             f" ({names}{', …' if len(across) > 1 else ''})"
         )
-    unlike = [group for group in groups if len({(picture.label, picture.values) for picture in group}) > 1]
+    unlike = [group for group in groups if len(_targets(group)) > 1]
     if unlike:
         first = unlike[0][0]
         second = next(p for p in unlike[0] if (p.label, p.values) != (first.label, first.values))
@@ -42,7 +42,15 @@ def duplicates(catalog: Catalog, digests: Iterable[str], *, skipped: Iterable[tu
             f"{counted(len(unlike), 'picture')} there twice with different targets ({first.name} = {second.name}"
             f"{', …' if len(unlike) > 1 else ''})"
         )
-    again = [picture for group in groups if group not in across and group not in unlike for picture in group[1:]]
+    again = sum(len(group) - 1 for group in groups if len(_splits(group)) == len(_targets(group)) == 1)
     if again:
-        lines.append(f"{counted(len(again), 'picture')} there again in the same split")
+        lines.append(f"{counted(again, 'picture')} there again in the same split")
     return lines
+
+
+def _splits(group: Iterable[Picture]) -> set[str]:
+    return {picture.split for picture in group}
+
+
+def _targets(group: Iterable[Picture]) -> set[tuple[int, tuple[float, ...]]]:
+    return {(picture.label, picture.values) for picture in group}

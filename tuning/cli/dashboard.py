@@ -20,11 +20,9 @@ def dashboard(run: str, runs: Path | str, port: int) -> None:
     It only shows: notes and the like are refused, since the sweep's driver alone writes its record. Ctrl-C ends it.
     Needs `pip install 'tuneyard[dashboard]'`.
     """
-    from tuning.dashboard import address, check_dashboard, dashboard_server
-
-    check_dashboard()
     from reports.runs import find_run
     from reports.sweep import Sweep
+    from tuning.dashboard import address, dashboard_server
 
     with dashboard_server(Sweep.open(find_run(run, runs=runs)), port=port) as server:
         # Shells start what runs in the background deaf to Ctrl-C; `kill -INT` is to end it all the same.
