@@ -141,7 +141,7 @@ def test_halving_decides_as_from_all_trials_at_once(direction: str) -> None:
     assert 10 < sum(decisions) < 60
 
 
-def learning_study(trials: int, *, direction: str = "maximize") -> optuna.Study:
+def learning_study(trials: int, *, direction: str = "maximize", some_fail: bool = True) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=1))
     for number in range(trials):
@@ -150,7 +150,7 @@ def learning_study(trials: int, *, direction: str = "maximize") -> optuna.Study:
         trial.report(x, 1)
         if number % 5 == 4:
             study.tell(trial, state=TrialState.PRUNED)
-        elif number % 7 == 6:
+        elif some_fail and number % 7 == 6:
             study.tell(trial, state=TrialState.FAIL)
         elif number % 11 != 10:  # which stay open
             study.tell(trial, 1 - abs(x - 0.3))
@@ -165,10 +165,11 @@ def test_a_sampler_sees_the_best_and_the_latest(monkeypatch: pytest.MonkeyPatch,
     seen = Window(study).get_trials(deepcopy=False)
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    failed = study.get_trials(states=(TrialState.FAIL,))
     going_on = study.get_trials(states=(TrialState.RUNNING,))
     sign = -1 if direction == "maximize" else 1
     best = sorted(complete, key=lambda t: (sign * t.value, t.number))[:4]
-    assert [t.number for t in seen] == sorted({t.number for t in (*best, *ended[-10:], *going_on)})
+    assert [t.number for t in seen] == sorted({t.number for t in (*best, *ended[-10:], *failed[-10:], *going_on)})
     assert {t.state for t in Window(study).get_trials(states=(TrialState.PRUNED,))} == {TrialState.PRUNED}
 
 
@@ -202,7 +203,7 @@ def test_a_sampler_that_waits_for_many_trials_sees_as_many(
 
 def test_a_short_study_is_sampled_as_optuna_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as all of it is in sight; and what is out of sight is not looked at."""
-    study = learning_study(60)
+    study = learning_study(60, some_fail=False)
     search = SearchSettings(sampler="tpe", seed=5)
 
     def suggestion() -> float:
@@ -216,7 +217,7 @@ def test_a_short_study_is_sampled_as_optuna_does(monkeypatch: pytest.MonkeyPatch
         patch.setattr("tuning.sampling.Window", lambda study: SimpleNamespace(study=study))
         patch.setattr("tuning.sampling.SeededSampler._seen", lambda _self, study: study)
         whole = [suggestion() for _ in range(3)]
-    again = learning_study(60)
+    again = learning_study(60, some_fail=False)
     study = again
     assert [suggestion() for _ in range(3)] == whole
 
