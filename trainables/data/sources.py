@@ -80,7 +80,9 @@ class DataSettings:
             " `<label>.*` takes `cat.17.jpg`; `<label>_<number>.*` takes `great_dane_12.jpg`."
         ),
     ] = "<label>.*"
-    image_column: Annotated[str, Doc("`csv`: the column with the pictures' paths.")] = "image"
+    image_column: Annotated[
+        str, Doc("`csv`: the column with the pictures' paths, which may lack their ending.")
+    ] = "image"
     target_columns: Annotated[
         str | list[str],
         Doc(
