@@ -16,13 +16,15 @@ from typing_extensions import Doc
 
 from trainables.data.builtin import digits_catalog
 from trainables.data.cache import cache_folder, kind_folder
-from trainables.data.catalog import Catalog, Task
+from trainables.data.catalog import Catalog, Picture, Task
 from trainables.data.csv_table import Columns, csv_catalog
 from trainables.data.flat import compiled, flat_catalog
 from trainables.data.folders import check_names, folder_catalog, in_utf8
 from trainables.data.published import published_catalog
 from trainables.data.splits import limited
 from trainables.errors import UserError
+
+__all__ = ["Catalog", "DataSettings", "Picture", "read_catalog"]
 
 Own = Literal["digits", "folder", "flat", "csv"]
 Published = Literal[
