@@ -68,6 +68,7 @@ Loss = Literal[
 ClassWeights = Literal["none", "balanced"]
 LineSearch = Literal["none", "strong_wolfe"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+NAMED_WEIGHTS = ("auto", "imagenet", "none")  # what `weights` may be beside a path
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "nothing"}
 _SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}

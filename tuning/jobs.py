@@ -30,6 +30,7 @@ from typing import Any
 
 from reports.storages import VARIABLE
 from trainables.errors import UserError
+from trainables.settings import NAMED_WEIGHTS
 from trainables.urls import given_url
 from tuning.address import use_token
 
@@ -174,7 +175,7 @@ def check_paths(data: dict[str, Any], weights: Sequence[str], runs: str) -> None
         data: the settings of `data:`. weights: every `weights` that trials may start from. runs: where runs are kept.
     """
     named = [("--runs", runs), ("data.path", data.get("path")), ("data.root", data.get("root"))]
-    named += [("trial.weights", name) for name in weights if name not in ("auto", "imagenet", "none")]
+    named += [("trial.weights", name) for name in weights if name not in NAMED_WEIGHTS]
     for where, path in named:
         may_be_url = where == "--runs"
         if path is not None and not (may_be_url and given_url(path)) and not Path(path).is_absolute():

@@ -12,6 +12,7 @@ from trainables.data.csv_table import column_mistakes
 from trainables.data.sources import PUBLISHED, csv_columns
 from trainables.errors import UserError
 from trainables.models.exported import exported_in
+from trainables.settings import NAMED_WEIGHTS
 from trainables.urls import is_url
 from tuning.checking import Problems
 from tuning.space import Choice
@@ -28,7 +29,7 @@ def check_files(file: YamlFile, spec: "Spec", problems: Problems) -> None:
     explored = spec.space.get("weights")
     key: KeyPath = ("trial" if explored is None else "space", "weights")
     for value in explored.values if isinstance(explored, Choice) else (spec.trial.get("weights", "auto"),):
-        if value in ("auto", "imagenet", "none"):
+        if value in NAMED_WEIGHTS:
             continue
         place = _found(file, key, str(value), spec.base, problems)
         if place is not None and place.is_dir():

@@ -16,7 +16,7 @@ from typing import Any
 from trainables.data.sources import DataSettings
 from trainables.errors import UserError
 from trainables.files import expanded
-from trainables.settings import TrialSettings
+from trainables.settings import NAMED_WEIGHTS, TrialSettings
 from trainables.urls import is_url
 from tuning.checking import SweepFileError, did_you_mean, hints_of
 from tuning.first_trials import without
@@ -79,7 +79,7 @@ def _seen_from(base: Path, value: Any) -> Any:
         return [_seen_from(base, choice) for choice in value]
     if isinstance(value, dict) and "choices" in value:
         return {**value, "choices": _seen_from(base, value["choices"])}
-    if not isinstance(value, str) or value in ("", "auto", "imagenet", "none") or is_url(value):
+    if not isinstance(value, str) or value in ("", *NAMED_WEIGHTS) or is_url(value):
         return value
     if expanded(value).is_absolute() or value.startswith("~") or base.resolve() == Path.cwd():
         return value

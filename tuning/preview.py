@@ -16,6 +16,7 @@ from rich.table import Table
 
 from trainables.data.sources import ONLY_FOR
 from trainables.files import expanded
+from trainables.settings import NAMED_WEIGHTS
 from trainables.wording import counted
 from tuning.checking import Shown
 from tuning.crosschecks import advice
@@ -56,7 +57,7 @@ def trial_rows(spec: Spec) -> list[Row]:
     rows: list[Row] = []
     for name, value in spec.trial.items():
         if value != spec.defaults[name]:
-            is_file = name == "weights" and value not in ("auto", "imagenet", "none")
+            is_file = name == "weights" and value not in NAMED_WEIGHTS
             found = f" ({_found(spec.base, value)})" if is_file else ""
             rows.append((name, _shown(value) + found, _shown(spec.defaults[name])))
     return rows
