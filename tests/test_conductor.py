@@ -5,8 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from reports.database import Database
 from simulation import Crash, CrashingJournal, Simulation, formula, small_spec
 from tuning.conductor import Job, NoJob
+from tuning.space import Choice, Float, Int
+from tuning.spec import SearchSettings, Spec
+
+GRID = {
+    "freeze": Choice(("none", "layer2", 3)),
+    "nesterov": Choice((False, True), when={"freeze": ("none",)}),
+    "batch_size": Int(8, 24, step=8),
+    "momentum": Float(0.1, 0.9, step=0.4),
+}
+
+
+def grid_spec(*, trials: int) -> Spec:
+    """36 combinations, some of which fail."""
+    search = SearchSettings(trials=trials, sampler="grid", max_same_errors=1000)
+    return Spec(trial={"epochs": 3, "lr": 0.004}, space=GRID, search=search)
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +51,16 @@ def test_a_sweep_runs_its_trials_and_prunes(tmp_path: Path) -> None:
     assert {"complete", "pruned", "failed"} <= set(states)
 
 
+@pytest.mark.parametrize("spec", [small_spec(trials=8), grid_spec(trials=8)], ids=["tpe", "grid"])
 @pytest.mark.parametrize("how", ["before", "torn", "after"])
-def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJournal, how: str) -> None:
-    whole = uninterrupted(tmp_path, trials=8)
+def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJournal, how: str, spec: Spec) -> None:
+    whole = Simulation(tmp_path, spec)
+    whole.drive()
     expected, files, writes = whole.table(), whole.files(), journal.writes
     for write in range(3, writes + 1):  # the first ones make the study, before the run has its name
         folder = tmp_path / f"{how}-{write}"
         folder.mkdir()
-        crashed = Simulation(folder, small_spec(trials=8))
+        crashed = Simulation(folder, spec)
         journal.at(write - 2, how)
         with pytest.raises(Crash):
             crashed.drive()
@@ -52,6 +70,20 @@ def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJ
         assert crashed.files() == files, f"crash {how} write {write}"
         again = len(crashed.epochs_run) - len(set(crashed.epochs_run))
         assert again <= 1, f"crash {how} write {write}: {again} epochs were done again"
+
+
+@pytest.mark.parametrize(("workers", "database"), [(1, False), (3, False), (2, True)])
+def test_a_grid_takes_each_combination_once(tmp_path: Path, workers: int, database: bool) -> None:
+    """Whatever fails, is pruned or interrupted on the way; what is left to do in it is random."""
+    place = Database(f"sqlite:///{tmp_path / 'sweeps.db'}", study="one") if database else None
+    sweep = Simulation(tmp_path, grid_spec(trials=40), limit=workers, database=place)
+    sweep.drive(stop_after=20)
+    sweep.drive()
+    rows = sweep.table()
+    assert {row["state"] for row in rows} == {"complete", "pruned", "failed"}
+    taken = [tuple(row["params"].items()) for row in rows]
+    assert len(set(taken[:36])) == 36
+    assert set(taken[36:]) <= set(taken[:36]), "there were no more"
 
 
 @pytest.mark.parametrize("how", ["before", "torn", "after"])
