@@ -197,6 +197,17 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
         "sweep.yaml:2: space.sampler: unknown setting; it belongs under `search:`",
     ),
     (
+        "a grid without end",
+        "space:\n  lr: {low: 0.1, high: 0.5}\n  momentum: {low: 0.1, high: 0.5, step: 0.1}\nsearch:\n  sampler: grid\n",
+        "sweep.yaml:2: space.lr: a range without steps, of which search.sampler grid cannot take every number:"
+        " expected choices, or a range with a `step`",
+    ),
+    (
+        "a grid too large",
+        "space:\n  seed: {low: 0, high: 10000}\n  freeze: [none, backbone]\nsearch:\n  sampler: grid\n",
+        "sweep.yaml:5: search.sampler: a grid of 20,002 combinations: expected at most 10,000; take random, or tpe",
+    ),
+    (
         "fixed and explored",
         "trial:\n  lr: 0.1\nspace:\n  lr: {low: 0.1, high: 0.2}\n",
         "sweep.yaml:4: space.lr: lr is fixed as well, at sweep.yaml:2; keep it under `trial:` or under `space:`",

@@ -6,11 +6,25 @@ from pathlib import Path
 import optuna
 import pytest
 
+from reports.database import Database
 from simulation import SPACE, Crash, CrashingJournal, Simulation, formula, small_spec
 from tuning.conductor import CROWDED, NODE_LOST, Job, NoJob
 from tuning.sampling import build_sampler, suggest
-from tuning.space import Float, Int, distribution, is_active
-from tuning.spec import SearchSettings
+from tuning.space import Choice, Float, Int, distribution, is_active
+from tuning.spec import SearchSettings, Spec
+
+GRID = {
+    "freeze": Choice(("none", "layer2", 3)),
+    "nesterov": Choice((False, True), when={"freeze": ("none",)}),
+    "batch_size": Int(8, 24, step=8),
+    "momentum": Float(0.1, 0.9, step=0.4),
+}
+
+
+def grid_spec(*, trials: int) -> Spec:
+    """36 combinations, some of which fail."""
+    search = SearchSettings(trials=trials, sampler="grid", max_same_errors=1000)
+    return Spec(trial={"epochs": 3, "lr": 0.004}, space=GRID, search=search)
 
 
 @pytest.fixture(autouse=True)
@@ -80,14 +94,16 @@ def test_a_suggestion_is_what_the_space_asks_for(sampler: str) -> None:
         study.tell(trial, params["lr"])
 
 
+@pytest.mark.parametrize("spec", [small_spec(trials=8), grid_spec(trials=8)], ids=["tpe", "grid"])
 @pytest.mark.parametrize("how", ["before", "torn", "after"])
-def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJournal, how: str) -> None:
-    whole = uninterrupted(tmp_path, trials=8)
+def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJournal, how: str, spec: Spec) -> None:
+    whole = Simulation(tmp_path, spec)
+    whole.drive()
     expected, files, writes = whole.table(), whole.files(), journal.writes
     for write in range(3, writes + 1):  # the first ones make the study, before the run has its name
         folder = tmp_path / f"{how}-{write}"
         folder.mkdir()
-        crashed = Simulation(folder, small_spec(trials=8))
+        crashed = Simulation(folder, spec)
         journal.at(write - 2, how)
         with pytest.raises(Crash):
             crashed.drive()
@@ -97,6 +113,20 @@ def test_a_crash_at_any_write_changes_nothing(tmp_path: Path, journal: CrashingJ
         assert crashed.files() == files, f"crash {how} write {write}"
         again = len(crashed.epochs_run) - len(set(crashed.epochs_run))
         assert again <= 1, f"crash {how} write {write}: {again} epochs were done again"
+
+
+@pytest.mark.parametrize(("workers", "database"), [(1, False), (3, False), (2, True)])
+def test_a_grid_takes_each_combination_once(tmp_path: Path, workers: int, database: bool) -> None:
+    """Whatever fails, is pruned or interrupted on the way; what is left to do in it is random."""
+    place = Database(f"sqlite:///{tmp_path / 'sweeps.db'}", study="one") if database else None
+    sweep = Simulation(tmp_path, grid_spec(trials=40), limit=workers, database=place)
+    sweep.drive(stop_after=20)
+    sweep.drive()
+    rows = sweep.table()
+    assert {row["state"] for row in rows} == {"complete", "pruned", "failed"}
+    taken = [tuple(row["params"].items()) for row in rows]
+    assert len(set(taken[:36])) == 36
+    assert set(taken[36:]) <= set(taken[:36]), "there were no more"
 
 
 @pytest.mark.parametrize("how", ["before", "torn", "after"])

@@ -129,7 +129,7 @@ def advice(spec: "Spec") -> list[str]:
         *_drawing(spec),
         *_clipping(spec),
     ]
-    count = _space_size(spec.space)
+    count = space_size(spec.space)
     if count is not None and count < search.trials:
         lines.append(f"search.trials: {search.trials} trials, but the space has {count} different ones")
     if search.sampler == "tpe" and search.startup_trials >= search.trials > 1:
@@ -303,7 +303,7 @@ def _value(spec: "Spec", params: Mapping[str, Value], name: str) -> Any:
     return params[name] if name in params else {**spec.defaults, **spec.trial}[name]
 
 
-def _space_size(space: Space) -> int | None:
+def space_size(space: Space) -> int | None:
     """How many different trials there are, conditions aside; None where a range makes them countless."""
     sizes = []
     for dimension in space.values():

@@ -22,7 +22,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -153,18 +153,29 @@ def should_prune(study: Study, number: int) -> bool:
     return trial.state == TrialState.RUNNING and bool(trial.intermediate_values) and study.pruner.prune(study, trial)
 
 
-def _tpe(search: SearchSettings, seed: int) -> BaseSampler:
+def _quietly(make: Callable[..., BaseSampler], **options: Any) -> BaseSampler:
+    """A sampler, without the word that something of it is experimental."""
     with warnings.catch_warnings():
-        # Joint and grouped sampling are marked experimental; conditional spaces need both.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(
-            seed=seed, n_startup_trials=search.startup_trials, multivariate=True, group=True, constant_liar=True
-        )
+        return make(**options)
+
+
+def _tpe(search: SearchSettings, seed: int) -> BaseSampler:
+    """With joint and grouped sampling, as conditional spaces need both."""
+    return _quietly(
+        TPESampler,
+        seed=seed,
+        n_startup_trials=search.startup_trials,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+    )
 
 
 SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
     "tpe": _tpe,
     "random": lambda search, seed: RandomSampler(seed=seed),
+    "grid": lambda search, seed: _quietly(BruteForceSampler, seed=seed),
 }
 
 PRUNERS: dict[str, Callable[[SearchSettings], BasePruner]] = {

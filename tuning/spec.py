@@ -47,7 +47,11 @@ class SearchSettings:
         ),
     ] = None
     sampler: Annotated[
-        Literal["tpe", "random"], Doc("How trials are chosen: `tpe` learns from those before, `random` does not.")
+        Literal["tpe", "random", "grid"],
+        Doc(
+            "How trials are chosen: `tpe` learns from those before, `random` does not; `grid` is random, but takes no"
+            " combination twice, and so needs choices or steps."
+        ),
     ] = "tpe"
     pruner: Annotated[
         Literal["asha", "median", "none"],

@@ -17,16 +17,19 @@ from trainables.errors import UserError
 from trainables.settings import TrialSettings
 from trainables.tasks import METRICS_OF
 from tuning.checking import Problems, Shown, UnfitError, checked, did_you_mean, hints_of, nearest
-from tuning.crosschecks import check_together
+from tuning.crosschecks import check_together, space_size
 from tuning.first_trials import checked_point, without
 from tuning.named_files import check_files
 from tuning.overrides import SECTIONS, apply_sets, put
 from tuning.ready import base_of
+from tuning.space import Float, Space
 from tuning.space_file import read_space
 from tuning.spec import ResourceSettings, SearchSettings, Spec
 from tuning.yaml_file import KeyPath, YamlFile, read_yaml
 
 _RECORDS = {"data": DataSettings, "trial": TrialSettings, "search": SearchSettings, "resources": ResourceSettings}
+# Each suggestion of a grid goes through all trials.
+MOST_IN_A_GRID = 10_000
 
 
 def load_spec(
@@ -163,12 +166,30 @@ class _Reader:
             )
         if spec.search.storage is not None:
             self._check_storage(spec.search.storage)
+        if spec.search.sampler == "grid":
+            self._check_grid(spec.space)
         if not spec.space and spec.search.trials > 1 and not self.problems:  # else it may be what is misspelt
             self._add(
                 ("space",),
                 f"nothing to explore: {spec.search.trials} trials would all be the same",
                 expected="a setting under `space:`",
                 hint="or write `trials: 1` under `search:`",
+            )
+
+    def _check_grid(self, space: Space) -> None:
+        for name, dimension in space.items():
+            if isinstance(dimension, Float) and dimension.step is None:
+                self._add(
+                    ("space", name),
+                    "a range without steps, of which search.sampler grid cannot take every number",
+                    expected="choices, or a range with a `step`",
+                )
+        if (count := space_size(space)) is not None and count > MOST_IN_A_GRID:
+            self._add(
+                ("search", "sampler"),
+                f"a grid of {count:,} combinations",
+                expected=f"at most {MOST_IN_A_GRID:,}",
+                hint="take random, or tpe",
             )
 
     def _check_storage(self, url: str) -> None:
