@@ -294,8 +294,7 @@ BROKEN: list[tuple[str, str | bytes, str]] = [
     (
         "choices where a sweep has one",
         "data:\n  val: [0.1, 0.2]\n",
-        "sweep.yaml:2: data.val: wrong type: got [0.1, 0.2], expected number > 0 and < 1; the same for a whole "
-        "sweep",
+        "sweep.yaml:2: data.val: wrong type: got [0.1, 0.2], expected number > 0 and < 1; the same for a whole sweep",
     ),
     (
         "a range under trial",
