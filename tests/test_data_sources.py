@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,9 +287,17 @@ class TestErrors:
 
     def test_fractions(self, picture_folder):
         root = picture_folder({"a": 9, "b": 9})
-        assert "data.val" in error_of(root, val=0.0)
+        for val in (0, 0.0, 1.0, 1.5, 5.0, -0.2, -3):
+            assert f"data.val: not a fraction of the pictures: got {val}" in error_of(root, val=val)
+        for test in (1.0, 1.5, -0.2, -3):
+            assert f"data.test: not a fraction of the pictures: got {test}" in error_of(root, test=test)
         assert "leave nothing to train on: got 1.1" in error_of(root, val=0.6, test=0.5)
+        assert "leave nothing to train on: got 1.0" in error_of(root, val=0.5, test=0.5)
         assert "too few pictures to split" in error_of(root, val=0.9, test=0.09)
+
+    def test_numbers_of_pictures(self, picture_folder):
+        splits = Counter(picture.split for picture in read(picture_folder({"a": 9, "b": 9}), val=3, test=5).pictures)
+        assert splits == {"train": 10, "val": 3, "test": 5}
 
     def test_a_folder_that_may_not_be_read(self, picture_folder):
         root = picture_folder({"a": 3, "b": 3})
@@ -309,7 +318,7 @@ def list_allowed(folder: Path) -> bool:
 
 
 @given(
-    counts=st.lists(st.integers(3, 40), min_size=2, max_size=5),
+    counts=st.lists(st.integers(2, 40), min_size=2, max_size=5),
     val=st.floats(0.01, 0.45),
     test=st.just(0.0) | st.floats(0.01, 0.45),
     seed=st.integers(0, 2**31 - 1),
@@ -360,7 +369,8 @@ def test_a_limit_keeps_every_class_and_its_share(counts, limit, seed):
             limited(whole, limit=limit, seed=seed)
         return
     part = limited(whole, limit=limit, seed=seed)
-    assert set(part.pictures) <= set(pictures)
+    there = set(part.pictures)
+    assert part.pictures == tuple(picture for picture in pictures if picture in there)
     kept = [picture.label for picture in part.pictures if picture.split == "train"]
     assert len(kept) == min(limit, training)
     for label, (size, validating) in enumerate(counts):
@@ -368,6 +378,9 @@ def test_a_limit_keeps_every_class_and_its_share(counts, limit, seed):
         fair = size * len(kept) / training
         assert fair - len(counts) < kept.count(label) <= fair + 1
         assert any(p.split == "val" and p.label == label for p in part.pictures) == (validating > 0)
+    validating = [size for _, size in counts if size]
+    share = round(sum(validating) * len(kept) / training)
+    assert len(part.pictures) - len(kept) == max(share, len(validating))
     assert limited(whole, limit=limit, seed=seed) == part
 
 

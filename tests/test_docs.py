@@ -35,9 +35,9 @@ OWN_FILES = {"my.yaml"}  # what the reader is told to make
 
 
 def blocks(path: Path, language: str) -> list[str]:
-    """The fenced blocks of a language, without their fences."""
-    text = path.read_text(encoding="utf-8")
-    return [textwrap.dedent(body) for body in re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    """The fenced blocks of a language, without their fences; also those within a list."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(body) for body in found]
 
 
 def shell_lines(path: Path) -> list[str]:
@@ -48,7 +48,7 @@ def shell_lines(path: Path) -> list[str]:
 
 def inline_commands(path: Path) -> list[str]:
     """`tune …` in running text and in tables."""
-    prose = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"`((?:tune|python -m) [^`]+)`", prose)
 
 

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from reports.ledger import best_of
@@ -106,12 +106,6 @@ def test_what_is_kept_up_to_date_is_what_the_ledger_says(tmp_path: Path) -> None
         assert kept.latest(5) == in_order[-5:]
         if len(conductor.running) == 3:
             break
-
-
-def finished(number: int, value: float | None, steps: dict[int, float], state: TrialState) -> FrozenTrial:
-    trial = create_trial(state=state, value=value, intermediate_values=steps)
-    trial.number = number
-    return trial
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
